@@ -7,7 +7,7 @@ same base, so that all of them round-trip through JSON.
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -48,12 +48,12 @@ class Config(BaseModel, metaclass=_Meta):
 
     @model_validator(mode="before")
     @classmethod
-    def _did_you_mean(cls, data: Any) -> Any:
-        given: dict[str, Any] = data if isinstance(data, dict) else {}
+    def _did_you_mean(cls, data: object) -> object:
+        given = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
         known = set(cls.model_fields) | {f.alias for f in cls.model_fields.values() if f.alias}
         unknown = [key for key in given if key not in known]
         if not unknown:
-            return data
+            return data  # pyright: ignore[reportUnknownVariableType]
         parts: list[str] = []
         for key in unknown:
             near = difflib.get_close_matches(str(key), sorted(known), n=1)

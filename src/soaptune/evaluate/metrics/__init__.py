@@ -1,0 +1,20 @@
+"""Metrics: pure functions of an example and a prediction, each giving counts that add up over examples."""
+
+from soaptune.evaluate.metrics.facts import fact_precision, fact_recall
+from soaptune.evaluate.metrics.invented import invented, invented_items
+from soaptune.evaluate.metrics.items import Item, Vocabulary, supported
+from soaptune.evaluate.metrics.rouge import rouge_l, rouge_l_fields
+from soaptune.evaluate.metrics.validity import schema_valid
+
+__all__ = [
+    "Item",
+    "Vocabulary",
+    "fact_precision",
+    "fact_recall",
+    "invented",
+    "invented_items",
+    "rouge_l",
+    "rouge_l_fields",
+    "schema_valid",
+    "supported",
+]

@@ -1,0 +1,39 @@
+"""The invented rate: the share of an answer's checkable items that its input never says.
+
+An item (a fact value of the data set's vocabulary, or a number with its unit) is said when it stands in the input or in
+a fact of the example, which was found there, perhaps in other words. Without facts in the data set only quantities are
+checked. The text of an answer that is not valid is checked as it stands: breaking the format hides nothing. Words are
+compared, not meanings, so that an invention in words that no fact uses is not seen.
+"""
+
+from __future__ import annotations
+
+from soaptune.evaluate.examples import Count, Example, Prediction
+from soaptune.evaluate.metrics.items import Item, Vocabulary, supported
+
+__all__ = ["invented", "invented_items"]
+
+
+def invented_items(
+    example: Example, prediction: Prediction, vocabulary: Vocabulary
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Finds the checkable items of an answer and those of them that the input never says.
+
+    Args:
+        example: The example.
+        prediction: The answer.
+        vocabulary: The fact values of the whole data set; empty when it has none.
+
+    Returns:
+        The invented items, and all items, each once.
+    """
+    texts = [prediction.text] if prediction.fields is None else list(prediction.fields.values())
+    items = tuple(dict.fromkeys(item for text in texts for item in vocabulary.items(text)))
+    said = [example.source, *(fact.value for fact in example.facts or ())]
+    return tuple(item for item in items if not supported(item, said)), items
+
+
+def invented(example: Example, prediction: Prediction, vocabulary: Vocabulary) -> Count:
+    """Counts what `invented_items` finds: invented items and items in all."""
+    wrong, items = invented_items(example, prediction, vocabulary)
+    return Count(float(len(wrong)), float(len(items)))

@@ -1,0 +1,26 @@
+"""Facts: finding and matching statements in text, shared by audit, metrics and judges.
+
+Nothing here knows a domain. Texts are compared word by word in one spelling; no meaning is understood, and each
+function says what it counts.
+"""
+
+from soaptune.facts.matching import DENIED_KINDS, FieldScore, TermIndex, contains, find, plain_text, score_facts
+from soaptune.facts.numbers import Quantity, numbers, quantities
+from soaptune.facts.support import unsupported_numbers, unsupported_terms
+from soaptune.facts.text import normalise
+
+__all__ = [
+    "DENIED_KINDS",
+    "FieldScore",
+    "Quantity",
+    "TermIndex",
+    "contains",
+    "find",
+    "normalise",
+    "numbers",
+    "plain_text",
+    "quantities",
+    "score_facts",
+    "unsupported_numbers",
+    "unsupported_terms",
+]

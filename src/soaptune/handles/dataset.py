@@ -1,0 +1,351 @@
+"""Datasets: examples in named splits, as Parquet files in a folder with a manifest and a row ledger.
+
+A dataset folder holds ``<split>.parquet`` for each split, ``ledger.parquet`` and ``manifest.json``. Its columns are
+``id``, the task's input and output fields (strings; outputs that are not strings as JSON text), optionally ``facts``
+and ``group``, and any further columns as metadata. A dataset that is written is never changed.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pydantic import Field, ValidationError
+
+from soaptune.config import Config, summary
+from soaptune.errors import DataError, MissingExtraError
+from soaptune.handles.arrow import Table, parquet
+from soaptune.handles.facts import Fact
+from soaptune.handles.files import MANIFEST, read_json
+from soaptune.handles.ledger import RowLedger
+from soaptune.handles.taskspec import HasSpec, TaskSpec
+from soaptune.handles.wording import did_you_mean
+
+if TYPE_CHECKING:
+    import datasets  # pyright: ignore[reportMissingTypeStubs]
+
+__all__ = ["FORMAT_VERSION", "Dataset", "DatasetManifest", "Fact"]
+
+FORMAT_VERSION = 1
+"""The version of the folder's layout that this release writes; older ones can be read, newer ones cannot."""
+
+
+class DatasetManifest(Config):
+    """What ``manifest.json`` says about a dataset."""
+
+    format_version: int = FORMAT_VERSION
+    """The layout of the folder."""
+    kind: Literal["dataset"] = "dataset"
+    """What the folder holds."""
+    fingerprint: str
+    """Of the rows of all splits (`"sha256:<hex>"`); the task, the file bytes and the metadata's order do not matter."""
+    task: TaskSpec
+    """The task that the examples are of."""
+    counts: dict[str, int]
+    """Rows by split, in the order of the splits."""
+    split_fingerprints: dict[str, str]
+    """The fingerprint of the rows of each split."""
+    how: dict[str, Any]
+    """How the dataset was made: the step and its options."""
+    synthetic: bool = False
+    """Whether the examples are made up. Synthetic clinical text is not for clinical decisions."""
+    created_with: dict[str, str] = Field(default_factory=dict)
+    """Versions of the packages that wrote the folder."""
+
+
+class Dataset:
+    """A handle to a dataset folder. It reads rows only when asked for them."""
+
+    def __init__(self, path: Path, manifest: DatasetManifest) -> None:
+        """Use `Dataset.open`, `Dataset.load` or `Dataset.write` instead."""
+        self._path = path
+        self._manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> Dataset:
+        """Opens a dataset folder.
+
+        Args:
+            path: The folder with the ``manifest.json``.
+
+        Raises:
+            DataError: There is no dataset, it is broken, or a newer release of soaptune wrote it.
+        """
+        folder = Path(path)
+        if not (folder / MANIFEST).is_file():
+            raise DataError(f"{folder} is not a dataset: it has no {MANIFEST}. Other files load with Dataset.load().")
+        data = read_json(folder / MANIFEST)
+        said = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+        kind = said.get("kind")
+        if kind != "dataset":
+            raise DataError(f"{folder} is not a dataset: its {MANIFEST} says that it is of kind {kind!r}.")
+        version = said.get("format_version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise DataError(
+                f"{folder} has format {version}, written by a newer soaptune; this one reads formats up to "
+                f"{FORMAT_VERSION}. Upgrade with: pip install --upgrade soaptune"
+            )
+        try:
+            manifest = DatasetManifest.model_validate(data)
+        except ValidationError as error:
+            raise DataError(f"{folder / MANIFEST} is broken: {summary(error)}") from error
+        for split in manifest.counts:
+            if not (folder / f"{split}.parquet").is_file():
+                raise DataError(f"{folder} is incomplete: the file {split}.parquet is missing.")
+        return cls(folder.absolute(), manifest)
+
+    @classmethod
+    def write(
+        cls,
+        path: str | Path | None,
+        splits: Mapping[str, Table],
+        *,
+        task: TaskSpec | HasSpec,
+        how: Mapping[str, Any],
+        ledger: RowLedger | None = None,
+        synthetic: bool = False,
+    ) -> Dataset:
+        """Writes a dataset folder, whole or not at all.
+
+        Args:
+            path: The folder. It may exist (a job's ``output/``), but must not hold a finished result. None stands
+                for ``runs/data/<content address>``, where the same content is written only once.
+            splits: A `pyarrow.Table` for each split, with the columns that the module's docstring lists.
+            task: The task.
+            how: How the rows were made, as JSON-able data for the manifest.
+            ledger: What became of every input row; its rows in use must be those of the splits. None stands for a
+                ledger in which all rows are kept.
+            synthetic: Whether the examples are made up.
+
+        Returns:
+            The handle to what was written.
+
+        Raises:
+            DataError: A column is missing or of a wrong type, an id is missing or stands twice, the ledger does not
+                fit the rows, or the folder holds a finished result.
+        """
+        from soaptune.handles.writing import write_dataset
+
+        folder = write_dataset(path, splits, task=task, how=how, ledger=ledger, synthetic=synthetic)
+        return cls.open(folder)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path | Mapping[str, str | Path],
+        *,
+        task: TaskSpec | HasSpec,
+        columns: Mapping[str, str] | None = None,
+        split: str = "train",
+        into: str | Path | None = None,
+        on_bad_row: Literal["error", "ledger"] = "error",
+        allow_empty: Collection[str] = (),
+        ids: Literal["keep", "make"] = "keep",
+        synthetic: bool = False,
+    ) -> Dataset:
+        """Reads examples from files of other formats and writes them as a dataset folder.
+
+        The formats, told by the file's suffix: ``.jsonl``/``.ndjson``, ``.json`` (a list of objects), ``.csv``,
+        ``.tsv``, ``.parquet``, ``.arrow``/``.feather``/``.ipc``, and folders that Hugging Face datasets saved. Text
+        is UTF-8, with or without a byte order mark. Columns that are not the task's are kept as metadata; a column
+        ``group`` names the scenario whose rows must stay in one split.
+
+        Args:
+            source: A file (becomes one split), a mapping from split to file, or a folder: either one that
+                ``save_to_disk`` made or one with ``train.csv``, ``validation.csv``, ``test.csv`` and the like.
+            task: The task.
+            columns: The column of the file for a field of the task (or for ``id``, ``group``, ``facts``), where it
+                has another name: ``{"dialogue": "conversation", "S": "subj"}``.
+            split: The split that a single file becomes.
+            into: The folder to write; None stands for ``runs/data/<content address>`` below the working
+                directory. Loading the same content again reuses it.
+            on_bad_row: ``"error"`` raises at the first row that cannot be used; ``"ledger"`` leaves such rows out,
+                notes them in the row ledger and loads the rest.
+            allow_empty: Fields of the task that may be empty or missing in a row.
+            ids: ``"keep"`` takes ids from a column ``id`` if there is one and makes the others; ``"make"`` makes all
+                (``"train-000000"``). Ids that stand in several splits are prefixed by their split.
+            synthetic: Whether the examples are made up.
+
+        Raises:
+            DataError: A file cannot be read, a column is missing, or a row cannot be used; the message names file,
+                row (the first row of data is row 1) and column, and never quotes the row.
+            MissingExtraError: A package that reads the format is not installed.
+        """
+        from soaptune.handles.readers import load_dataset
+
+        folder = load_dataset(
+            source,
+            task=task,
+            columns=columns or {},
+            split=split,
+            into=into,
+            on_bad_row=on_bad_row,
+            allow_empty=allow_empty,
+            ids=ids,
+            synthetic=synthetic,
+        )
+        return cls.open(folder)
+
+    @property
+    def path(self) -> Path:
+        """The folder, as an absolute path."""
+        return self._path
+
+    @property
+    def manifest(self) -> DatasetManifest:
+        """What the folder says about itself."""
+        return self._manifest
+
+    @property
+    def task(self) -> TaskSpec:
+        """The task that the examples are of."""
+        return self._manifest.task
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the rows of all splits."""
+        return self._manifest.fingerprint
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits, in order."""
+        return tuple(self._manifest.counts)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of rows of each split."""
+        return dict(self._manifest.counts)
+
+    @property
+    def ledger(self) -> RowLedger:
+        """What became of every input row."""
+        return RowLedger.read(self._path / "ledger.parquet")
+
+    def table(self, split: str) -> Table:
+        """All columns of a split, as a `pyarrow.Table`.
+
+        Raises:
+            DataError: There is no such split, or its file cannot be read.
+        """
+        return self._read(split, None)
+
+    def __getitem__(self, split: str) -> datasets.Dataset:
+        """A split as a Hugging Face dataset: ``id``, the input fields and the output fields, in that order.
+
+        All columns are strings; an output that is not a string is there as JSON text (`TaskSpec.outputs` decodes a
+        row).
+
+        Raises:
+            DataError: There is no such split, or its file cannot be read.
+            MissingExtraError: The package `datasets` is not installed.
+        """
+        table = self._read(split, ["id", *self.task.fields])
+        try:
+            hugging_face: Any = importlib.import_module("datasets")
+        except ImportError as error:
+            raise MissingExtraError("datasets", extra="train", what="Dataset[split]") from error
+        return hugging_face.Dataset(table)
+
+    def __contains__(self, split: object) -> bool:
+        return split in self._manifest.counts
+
+    def facts(self, split: str) -> dict[str, list[Fact]]:
+        """The facts of each example of a split, by id; empty lists where the dataset carries none."""
+        if "facts" not in self._columns(split):
+            return {row: [] for row in self._read(split, ["id"]).column("id").to_pylist()}
+        table = self._read(split, ["id", "facts"])
+        pairs = zip(table.column("id").to_pylist(), table.column("facts").to_pylist(), strict=True)
+        return {row: [_fact(fact) for fact in facts or ()] for row, facts in pairs}
+
+    def verify(self) -> None:
+        """Reads all rows and checks that they are the ones the manifest speaks of.
+
+        Raises:
+            DataError: A file cannot be read, or its rows are others than those that were written.
+        """
+        from soaptune.handles.writing import fingerprint_file, fingerprint_splits
+
+        found = {split: fingerprint_file(self._file(split)) for split in self.splits}
+        changed = [split for split in self.splits if found[split] != self._manifest.split_fingerprints.get(split)]
+        if changed:
+            raise DataError(f"{self._path}: the rows of {', '.join(changed)} are not those that were written.")
+        if fingerprint_splits(found) != self.fingerprint:
+            raise DataError(f"{self._path}: the fingerprint in {MANIFEST} is not that of the rows.")
+
+    def split(
+        self,
+        sizes: str | tuple[float, ...] | Mapping[str, float] = "80/10/10",
+        *,
+        seed: int = 42,
+        into: str | Path | None = None,
+    ) -> Dataset:
+        """Splits all rows of this dataset anew; see `soaptune.handles.preparation.split_table`.
+
+        Args:
+            sizes: ``"80/10/10"``, ``(0.8, 0.1, 0.1)`` or ``{"train": 800, "validation": 100, "test": 100}``.
+            seed: Another seed gives another split.
+            into: The folder to write; None stands for ``runs/data/<content address>``.
+        """
+        from soaptune.handles.preparation import split_dataset
+
+        return split_dataset(self, sizes, seed=seed, into=into)
+
+    def deduplicate(self, *, into: str | Path | None = None) -> Dataset:
+        """Leaves out rows whose inputs and outputs equal those of an earlier row, in this or an earlier split.
+
+        Args:
+            into: The folder to write; None stands for ``runs/data/<content address>``.
+        """
+        from soaptune.handles.preparation import deduplicate_dataset
+
+        return deduplicate_dataset(self, into=into)
+
+    def leakage(self, split: str, *, against: str = "train") -> tuple[str, ...]:
+        """The ids of the rows of a split whose inputs also stand in another split (white space aside)."""
+        from soaptune.handles.preparation import shared_inputs
+
+        return shared_inputs(self.table(split), self.table(against), fields=self.task.input_fields)
+
+    def _file(self, split: str) -> Path:
+        if split not in self._manifest.counts:
+            raise DataError(f"The dataset has no split {split!r}{did_you_mean(split, self.splits)}.")
+        return self._path / f"{split}.parquet"
+
+    def _columns(self, split: str) -> list[str]:
+        path = self._file(split)
+        try:
+            return parquet().read_schema(path).names
+        except (OSError, ValueError) as error:
+            raise _unreadable(path) from error
+
+    def _read(self, split: str, columns: list[str] | None) -> Table:
+        path = self._file(split)
+        try:
+            return parquet().ParquetFile(path).read(columns=columns)
+        except (OSError, ValueError) as error:
+            raise _unreadable(path) from error
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{split}={count}" for split, count in self._manifest.counts.items())
+        return f"Dataset(task={self.task.name!r}, {counts}, path={str(self._path)!r})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{html.escape(s)}</td><td>{n:,}</td></tr>" for s, n in self._manifest.counts.items())
+        note = "<p>Synthetic text: not for clinical decisions.</p>" if self._manifest.synthetic else ""
+        fields = ", ".join(self.task.fields)
+        return (
+            f"<p><b>Dataset</b> for the task {html.escape(self.task.name)} ({html.escape(fields)})</p>"
+            f"<table><tr><th>split</th><th>rows</th></tr>{rows}</table>{note}"
+            f"<p>{html.escape(str(self._path))}<br>{html.escape(self.fingerprint)}</p>"
+        )
+
+
+def _fact(stored: Mapping[str, Any]) -> Fact:
+    return Fact(**{name: value for name, value in stored.items() if value is not None})
+
+
+def _unreadable(path: Path) -> DataError:
+    return DataError(f"{path} cannot be read; it was changed or cut off after it was written.")

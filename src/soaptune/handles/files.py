@@ -1,0 +1,165 @@
+"""Files that are either there in full or not there at all.
+
+Everything that soaptune leaves on disk goes through this room. A file is written beside its place and moved there
+once it is complete; a folder is finished when it holds a ``manifest.json``, which is always moved in last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from soaptune.errors import DataError
+
+__all__ = ["MANIFEST", "atomic_dir", "read_json", "write_bytes", "write_json", "write_text"]
+
+MANIFEST = "manifest.json"
+"""The file that makes a folder a finished one."""
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.tmp")
+
+
+def _sync(path: Path) -> None:
+    """Asks the system to put a file or folder on disk; file systems that cannot do it for folders are left alone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Writes a file so that no reader ever sees a part of it. Missing parent folders are made.
+
+    Args:
+        path: Where to write; an existing file is replaced.
+        data: The whole content.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(target)
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(target.parent)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text file as UTF-8, as `write_bytes` does.
+
+    Raises:
+        DataError: The text holds a lone surrogate and cannot be written as UTF-8.
+    """
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path}: the text cannot be written as UTF-8 (character {error.start}).") from error
+    write_bytes(path, data)
+
+
+def write_json(path: str | Path, obj: Any) -> None:
+    """Writes an object as indented JSON, as `write_bytes` does.
+
+    Args:
+        path: Where to write; an existing file is replaced.
+        obj: Anything that the `json` module can write.
+
+    Raises:
+        DataError: The object holds NaN or an infinity, which JSON does not know.
+    """
+    try:
+        text = json.dumps(obj, ensure_ascii=False, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise DataError(f"{path}: the object cannot be written as JSON: {error}.") from error
+    write_text(path, text + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        DataError: The file is missing or cannot be read, is not UTF-8, or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}).") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}.") from error
+    except RecursionError as error:
+        raise DataError(f"{path} is nested too deeply.") from error
+
+
+@contextmanager
+def atomic_dir(path: str | Path) -> Generator[Path, None, None]:
+    """A folder that appears under its name only when it is complete.
+
+    Yields a new, empty folder beside ``path``. When the block ends well, the folder becomes ``path``; when ``path``
+    is a folder that is already there (a job's ``output/``), the entries are moved into it one by one,
+    ``manifest.json`` last. When the block raises, nothing of it remains.
+
+    Args:
+        path: The folder to make. Missing parent folders are made.
+
+    Yields:
+        The folder to write into.
+
+    Raises:
+        DataError: ``path`` is a file, or a finished folder (one with a ``manifest.json``), which is never changed.
+    """
+    target = Path(path).absolute()
+    _refuse_finished(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(target)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for entry in sorted(temporary.rglob("*")):
+            if not entry.is_symlink():
+                _sync(entry)
+        _refuse_finished(target)
+        if target.exists():
+            _move_entries(temporary, target)
+        else:
+            temporary.rename(target)
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_finished(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise DataError(f"{target} is a file; a folder is to be written there.")
+    if (target / MANIFEST).exists():
+        raise DataError(f"{target} already holds a finished result ({MANIFEST}). Choose another folder or remove it.")
+
+
+def _move_entries(source: Path, target: Path) -> None:
+    # The manifest says that the folder is finished, so everything it speaks of must be there before it is.
+    for entry in sorted(source.iterdir(), key=lambda e: (e.name == MANIFEST, e.name)):
+        place = target / entry.name
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        entry.replace(place)

@@ -1,0 +1,97 @@
+"""What is written beside a model's weights: what it is, and where everything in it came from."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from soaptune.config import Config
+from soaptune.handles.fingerprint import fingerprint
+from soaptune.handles.taskspec import TaskSpec
+
+__all__ = ["MODEL_SUFFIXES", "ModelManifest", "ModelPlan", "fingerprint_folder"]
+
+MODEL_SUFFIXES = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model", ".md"})
+"""Files that a model folder may hold. Pickled weights (``.bin``, ``.pt``) can run code when they are read."""
+
+
+class ModelPlan(Config):
+    """What is known of a model before it is trained; it travels into the job as ``model.json``."""
+
+    method: Literal["full", "lora"]
+    """Whether the weights will be those of a whole model or of an adapter."""
+
+    base: str
+    """The base model: a name, or the folder that the user gave."""
+
+    base_revision: str | None = None
+    """Revision of the base model on the hub, where one was asked for."""
+
+    token: str | None = None
+    """Name of the environment variable with the token for the base model."""
+
+    task: TaskSpec | None = None
+    """The task that was learned; None after pre-training."""
+
+    data_fingerprint: str
+    """Fingerprint of the training dataset's rows."""
+
+    synthetic: bool
+    """Whether the training text was generated."""
+
+    spec: dict[str, Any]
+    """The `TrainSpec` as the user gave it."""
+
+    spec_fingerprint: str
+    yaml_fingerprint: str
+
+    changes: tuple[str, ...] = ()
+    """What was changed in the spec for the machine that trained."""
+
+    parent: str | None = None
+    """Fingerprint of the model that training went on from, where that is known."""
+
+
+class ModelManifest(ModelPlan):
+    """``manifest.json`` of a model folder."""
+
+    format_version: Literal[1] = 1
+    kind: Literal["model"] = "model"
+
+    fingerprint: str
+    """Of the files in the weights' folder."""
+
+    weights: str = "model"
+    """The weights' folder, relative to the manifest."""
+
+    versions: dict[str, str] = Field(default_factory=dict[str, str])
+    """Versions of the packages that trained it."""
+
+    git_revision: str | None = None
+    """Commit of the project from which the job was submitted, where there is one."""
+
+    training: dict[str, float] = Field(default_factory=dict[str, float])
+    """What was counted in training: steps, tokens, seconds, the last loss."""
+
+    merged_from: str | None = None
+    """Fingerprint of the adapter that was merged into the base model, for a merged model."""
+
+    merge_check: dict[str, float] = Field(default_factory=dict[str, float])
+    """Largest difference between the adapter's and the merged logits, relative to the largest logit: right after
+    merging (``merged``) and as read back from disk in the saved precision (``saved``)."""
+
+
+def fingerprint_folder(folder: Path) -> str:
+    """``"sha256:..."`` over names and contents of the model files in a folder."""
+    files: dict[str, str] = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.suffix in MODEL_SUFFIXES and file.name != "README.md":
+            digest = hashlib.sha256()
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+            files[file.relative_to(folder).as_posix()] = digest.hexdigest()
+    return fingerprint(files)

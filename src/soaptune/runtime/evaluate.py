@@ -1,0 +1,275 @@
+"""The evaluation job: asks the models, scores the answers, leaves a report (``python -m soaptune.runtime.evaluate``).
+
+Runs with a job's ``app/`` folder as working directory and writes ``../output/``: ``report.json``, ``predictions.parquet``
+(the only file with text from the data), ``progress.jsonl`` and, last, ``manifest.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from soaptune.engines import Completion, GenerationRequest
+from soaptune.errors import DataError, SoaptuneError
+from soaptune.evaluate.examples import Example, Prediction, Scores
+from soaptune.evaluate.plan import EvalPlan
+from soaptune.evaluate.scoring import error_codes, example, missing_metrics, predict, sample, score
+from soaptune.evaluate.summary import compare, summarise
+from soaptune.handles.dataset import Dataset
+from soaptune.handles.files import MANIFEST, read_json, write_json
+from soaptune.handles.model import Model
+from soaptune.handles.report import REPORT_FILE, EvalReport, Metric, ReportLineage
+from soaptune.handles.taskspec import TaskSpec
+from soaptune.prompting.tokens import LabelledRow, label_rows
+from soaptune.runtime.engine import TransformersEngine
+from soaptune.runtime.eval_data import fact_values, write_predictions
+from soaptune.runtime.loading import load_model
+from soaptune.runtime.perplexity import answer_losses
+from soaptune.runtime.progress import Progress, versions
+from soaptune.tasks import rendering
+
+__all__ = ["evaluate", "main"]
+
+_SPARE_SHARE, _SPARE_TOKENS = 1.25, 32
+_PREDICTIONS = "predictions.parquet"
+
+
+@dataclass
+class Answers:
+    """What one model made of the examples."""
+
+    completions: list[Completion]
+    predictions: list[Prediction]
+    scores: list[Scores]
+    unmeasured: int
+
+
+def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
+    """Evaluates as planned.
+
+    Args:
+        plan: What to evaluate, and how.
+        output: The folder to write to.
+
+    Returns:
+        The report, as it was written.
+
+    Raises:
+        DataError: The split is empty or lacks a field of the task.
+        EngineError: A model cannot be loaded.
+    """
+    model, data = Model.open(plan.model), Dataset.open(plan.data)
+    spec = model.manifest.task or data.task
+    settings = plan.evaluator
+    rows: list[dict[str, Any]] = data.table(settings.split).to_pylist()
+    if not rows:
+        raise DataError(f"the split {settings.split!r} of {data.path} has no rows")
+    chosen = sample([str(row["id"]) for row in rows], settings.max_samples, seed=settings.seed)
+    total, rows = len(rows), [rows[index] for index in chosen]
+    facts = data.facts(settings.split)
+    values = fact_values(data)
+    examples = [example(spec, row, facts[row["id"]] if values else None) for row in rows]
+    score_base = settings.base and bool(plan.base)
+
+    progress = Progress(output, total=len(rows) * (4 if score_base else 2), unit="answers")
+    runner = _Runner(plan, spec, rows, examples, values, progress)
+    # The base model first: when it cannot be had, that is known before any time is spent.
+    base = runner.run(*_load_base(plan, model)) if score_base else None
+    tuned = runner.run(*_load_tuned(model))
+
+    how = {"resamples": settings.resamples, "seed": settings.seed}
+    metrics = summarise(tuned.scores, **how)
+    notes = _notes(plan, model, data, len(rows), total, bool(values))
+    notes += _unmeasured(tuned, "the model") + missing_metrics(metrics, who="the model", has_facts=bool(values))
+    errors = {"model": error_codes(tuned.predictions)}
+    everything: dict[str, Metric] = dict(metrics)
+    answers = {"model": tuned}
+    if base is not None:
+        of_base = summarise(base.scores, **how)
+        everything.update({f"base/{name}": metric for name, metric in of_base.items()})
+        notes += _unmeasured(base, "the base model")
+        notes += missing_metrics(of_base, who="the base model", has_facts=bool(values))
+        errors["base"] = error_codes(base.predictions)
+        answers["base"] = base
+    write_predictions(
+        output / _PREDICTIONS,
+        spec,
+        examples,
+        {who: (a.completions, a.predictions, a.scores) for who, a in answers.items()},
+    )
+    report = EvalReport(
+        n=len(rows),
+        metrics=everything,
+        comparison=() if base is None else compare(base.scores, tuned.scores, **how),
+        errors=errors,
+        notes=tuple(notes),
+        synthetic=data.manifest.synthetic,
+        predictions=_PREDICTIONS,
+        lineage=ReportLineage(
+            model_fingerprint=model.fingerprint,
+            base_model=plan.base if score_base else "",
+            data_fingerprint=data.fingerprint,
+            split=settings.split,
+            task=spec.name,
+            task_fingerprint=spec.fingerprint,
+            evaluator=settings.model_dump(mode="json"),
+            versions=versions("soaptune", "torch", "transformers", "peft", "numpy"),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        ),
+    )
+    report.save(output / REPORT_FILE)
+    write_json(output / MANIFEST, {"format_version": 1, "kind": "report", "fingerprint": report.fingerprint})
+    return report
+
+
+class _Runner:
+    """Asks one model after the other the same things."""
+
+    def __init__(
+        self,
+        plan: EvalPlan,
+        spec: TaskSpec,
+        rows: Sequence[dict[str, Any]],
+        examples: Sequence[Example],
+        values: Sequence[str],
+        progress: Progress,
+    ) -> None:
+        from soaptune.evaluate.metrics import Vocabulary
+
+        self._settings = plan.evaluator
+        self._spec = spec
+        self._examples = examples
+        self._prompts = [rendering.messages(spec, row) for row in rows]
+        self._references = [_reference(spec, row) for row in rows]
+        self._vocabulary = Vocabulary(values)
+        self._progress = progress
+
+    def run(self, model: Any, tokenizer: Any) -> Answers:
+        settings = self._settings
+        engine = TransformersEngine(model, tokenizer, batch_size=settings.batch_size)
+        labelled = self._labelled(tokenizer)
+        measured = answer_losses(
+            model,
+            [row for row in labelled if row is not None],
+            max_length=engine.max_length,
+            batch_size=settings.batch_size,
+        )
+        found = iter(measured)
+        losses = [next(found) if row is not None else None for row in labelled]
+        self._progress.add(len(labelled))
+
+        limit = settings.max_new_tokens or _room(labelled)
+        schema = self._spec.output_schema if settings.constrained else None
+        requests = [GenerationRequest(prompt, limit, schema=schema, seed=settings.seed) for prompt in self._prompts]
+        before = self._progress.done
+        completions = engine.generate(requests, on_progress=lambda done, _: self._progress.at(before + done))
+        predictions = [predict(self._spec, completion) for completion in completions]
+        scores = score(
+            self._examples,
+            predictions,
+            [None if loss is None else (loss.loss, loss.tokens) for loss in losses],
+            judge=settings.judge,
+            vocabulary=self._vocabulary,
+        )
+        return Answers(completions, predictions, scores, sum(loss is None for loss in losses))
+
+    def _labelled(self, tokenizer: Any) -> list[LabelledRow | None]:
+        pairs = [
+            [*prompt, {"role": "assistant", "content": answer}]
+            for prompt, answer in zip(self._prompts, self._references, strict=True)
+            if answer is not None
+        ]
+        rows = iter(label_rows(tokenizer, pairs))
+        return [next(rows) if answer is not None else None for answer in self._references]
+
+
+def _reference(spec: TaskSpec, row: dict[str, Any]) -> str | None:
+    try:
+        return rendering.answer(spec, row)
+    except DataError:  # a reference that is no valid answer has no perplexity; the report counts it
+        return None
+
+
+def _room(labelled: Sequence[LabelledRow | None]) -> int:
+    longest = max((row.n_trained for row in labelled if row is not None), default=512)
+    return int(longest * _SPARE_SHARE) + _SPARE_TOKENS
+
+
+def _load_tuned(model: Model) -> tuple[Any, Any]:
+    if model.adapter is None:
+        return load_model(model.weights)
+    cache = model.manifest.spec.get("cache_dir")
+    return load_model(
+        model.weights, base=model.base, revision=model.base_revision, cache_dir=cache, merge=True
+    )
+
+
+def _load_base(plan: EvalPlan, model: Model) -> tuple[Any, Any]:
+    found, tokenizer = load_model(
+        plan.base, revision=model.base_revision, cache_dir=model.manifest.spec.get("cache_dir")
+    )
+    if not tokenizer.chat_template:
+        # A base without a chat template is asked in the words that the tuned model has learned.
+        tokenizer.chat_template = load_tokenizer_template(model)
+    return found, tokenizer
+
+
+def load_tokenizer_template(model: Model) -> Any:
+    """The chat template that training saved with the model."""
+    from transformers import AutoTokenizer
+
+    tokenizers: Any = AutoTokenizer
+    return tokenizers.from_pretrained(str(model.weights)).chat_template
+
+
+def _unmeasured(answers: Answers, who: str) -> list[str]:
+    notes: list[str] = []
+    long = sum(prediction.error == "not-asked" for prediction in answers.predictions)
+    if long:
+        notes.append(f"{long} prompts are too long for {who} and count as wrong answers.")
+    if answers.unmeasured:
+        notes.append(
+            f"The perplexity of {who} leaves out {answers.unmeasured} references that are too long or no valid answers."
+        )
+    return notes
+
+
+def _notes(plan: EvalPlan, model: Model, data: Dataset, n: int, total: int, has_facts: bool) -> list[str]:
+    settings = plan.evaluator
+    notes: list[str] = []
+    if n < total:
+        notes.append(f"Scored {n} of the split's {total} examples, chosen by seed {settings.seed}.")
+    if not has_facts:
+        notes.append("The data has no facts: fact metrics are left out, and invented_rate checks numbers only.")
+    if settings.constrained:
+        notes.append("Decoding was constrained to the task's schema, so schema_valid says nothing about the model alone.")
+    task = model.manifest.task
+    if task is not None and task.fingerprint != data.task.fingerprint:
+        notes.append("The model was asked with the task that it learned, which is not quite the data set's task.")
+    if settings.base and not plan.base:
+        notes.append("There is no base model to compare with.")
+    return notes
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; the reason of a failure is the last line on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m soaptune.runtime.evaluate", description=__doc__)
+    parser.add_argument("step", type=Path, help="the plan, as Evaluator.compile wrote it")
+    parser.add_argument("--output", type=Path, default=Path("../output"), help="where the report goes")
+    options = parser.parse_args(argv)
+    try:
+        report = evaluate(EvalPlan.model_validate(read_json(options.step)), options.output)
+    except SoaptuneError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print(report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

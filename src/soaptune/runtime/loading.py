@@ -1,0 +1,119 @@
+"""Loading models: full weights, or a base model with a LoRA adapter; safetensors only, never code from a repository."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from soaptune import tiny
+from soaptune.errors import EngineError
+
+__all__ = ["load_model", "pick_device", "pick_dtype"]
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The device to compute on: the first GPU when there is one, otherwise the CPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def pick_dtype(device: torch.device) -> torch.dtype:
+    """The number format to compute in: bf16 on a GPU that knows it, fp32 elsewhere (bf16 is slower on most CPUs)."""
+    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def load_model(
+    weights: str | Path,
+    *,
+    base: str | None = None,
+    merge: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    cache_dir: str | None = None,
+) -> tuple[Any, Any]:
+    """Loads a model and its tokenizer, ready for inference.
+
+    Args:
+        weights: A folder with full weights (``config.json``) or with an adapter (``adapter_config.json``), or the
+            name of a base model (``"soaptune/tiny"``, or a model of the Hugging Face hub).
+        base: The base model of an adapter; None takes the one that the adapter names.
+        merge: Whether to add an adapter's weights to the base's, which is faster and gives a plain model.
+        device: ``"auto"``, or a device as PyTorch names it.
+        dtype: ``"auto"``, or a number format as PyTorch names it (``"float32"``).
+        revision: The revision of a base model from the hub.
+        cache_dir: Where models from the hub are kept.
+
+    Returns:
+        The model in evaluation mode and its tokenizer. The tokenizer comes from the folder of the weights when one
+        lies there, since training may have changed its chat template, and from the base otherwise.
+
+    Raises:
+        EngineError: The weights are not there, are not safetensors, or their kind of model is not known.
+    """
+    place = tiny.resolve(str(weights))
+    adapter = Path(place) if (Path(place) / "adapter_config.json").is_file() else None
+    source = tiny.resolve(base or _base_of(adapter)) if adapter else place
+    hub = {"revision": revision, "cache_dir": cache_dir, "trust_remote_code": False}
+    # Another place may hold its own tokenizer; a hub name has no folder to look into.
+    tokenizer_from = place if _has_tokenizer(Path(place)) else source
+    target = pick_device(device)
+    number = pick_dtype(target) if dtype == "auto" else _dtype(dtype)
+    # transformers types these classes in part only.
+    models: Any = AutoModelForCausalLM
+    tokenizers: Any = AutoTokenizer
+    _quiet()
+    try:
+        model = models.from_pretrained(source, dtype=number, use_safetensors=True, attn_implementation="sdpa", **hub)
+        tokenizer = tokenizers.from_pretrained(tokenizer_from, **(hub if tokenizer_from == source else {}))
+        if adapter:
+            model = _with_adapter(model, adapter, merge=merge)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise EngineError(
+            f"the model {source!r}" + (f" with the adapter {str(adapter)!r}" if adapter else "") + " could not be "
+            f"loaded: {error}"
+        ) from error
+    model.to(target)
+    model.eval()
+    return model, tokenizer
+
+
+def _with_adapter(model: Any, adapter: Path, *, merge: bool) -> Any:
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise EngineError(f"{adapter}: the adapter's weights (adapter_model.safetensors) are missing")
+    peft: Any = importlib.import_module("peft")
+    tuned = peft.PeftModel.from_pretrained(model, str(adapter))
+    return tuned.merge_and_unload() if merge else tuned
+
+
+def _base_of(adapter: Path | None) -> str:
+    if adapter is None:
+        return ""
+    name = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not name:
+        raise EngineError(f"{adapter}: the adapter does not say of which base model it is; name it with base=")
+    return str(name)
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return (folder / "tokenizer.json").is_file() or (folder / "tokenizer_config.json").is_file()
+
+
+def _dtype(name: str) -> torch.dtype:
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype):
+        raise EngineError(f"{name!r} is not a number format of PyTorch; use 'float32' or 'bfloat16'")
+    return found
+
+
+def _quiet() -> None:
+    """Keeps library chatter out of job logs."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

@@ -1,0 +1,55 @@
+"""What a job says while it runs, and which package versions it ran with."""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+__all__ = ["Progress", "versions"]
+
+_SECONDS = 0.5
+
+
+class Progress:
+    """Appends lines to a job's ``progress.jsonl``, at most a few each second.
+
+    Args:
+        output: The job's output folder.
+        total: How many units there are.
+        unit: What they are.
+    """
+
+    def __init__(self, output: Path, *, total: int, unit: str) -> None:
+        output.mkdir(parents=True, exist_ok=True)
+        self._file = output / "progress.jsonl"
+        self._total = total
+        self._unit = unit
+        self._last = 0.0
+        self.done = 0
+
+    def at(self, done: int) -> None:
+        """Notes how many units are done in all."""
+        self.done = done
+        now = time.monotonic()
+        if now - self._last >= _SECONDS or done >= self._total:
+            self._last = now
+            line = {"done": done, "total": self._total, "unit": self._unit}
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def add(self, count: int) -> None:
+        """Notes that some more units are done."""
+        self.at(self.done + count)
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The installed versions of packages; those that are not installed are left out."""
+    found: dict[str, str] = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

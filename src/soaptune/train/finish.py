@@ -1,0 +1,101 @@
+"""The last act of a training job: from the trainer's last checkpoint to a finished model folder with its manifest.
+
+It runs inside the job, but needs nothing of torch, so it is on this side.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+from soaptune.errors import DataError
+from soaptune.handles.files import MANIFEST, read_json, write_json
+from soaptune.handles.model_export import copy_model_files
+from soaptune.handles.model_manifest import ModelManifest, ModelPlan, fingerprint_folder
+
+__all__ = ["GIT_REVISION", "PACKAGES", "finish_model", "package_versions"]
+
+GIT_REVISION = "SOAPTUNE_GIT_REVISION"
+"""Environment variable that carries the submitter's git commit into a job."""
+
+PACKAGES = ("soaptune", "arctic-training", "deepspeed", "torch", "transformers", "peft", "datasets", "safetensors")
+"""Packages whose versions decide what a training run gives."""
+
+
+def finish_model(
+    checkpoint: Path,
+    *,
+    output: Path = Path("../output"),
+    plan: Path = Path("model.json"),
+    training: Mapping[str, float] | None = None,
+    base_revision: str | None = None,
+    keep_checkpoint: bool = False,
+) -> ModelManifest:
+    """Makes ``output/model`` from a checkpoint and writes ``output/manifest.json``, the manifest last.
+
+    Args:
+        checkpoint: The folder in which the trainer saved weights and tokenizer at the end.
+        output: The job's output folder.
+        plan: The `ModelPlan` that came with the job.
+        training: What was counted: ``steps``, ``loss``, ``tokens``, ``seconds``.
+        base_revision: The commit of the base model that was in fact used, where it is known.
+        keep_checkpoint: Whether the checkpoint stays where it is, beside the copy.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        DataError: The checkpoint is not a whole model.
+    """
+    planned = ModelPlan.model_validate(read_json(plan))
+    wanted = "adapter_config.json" if planned.method == "lora" else "config.json"
+    if not (checkpoint / wanted).is_file() or not any(checkpoint.glob("*.safetensors")):
+        raise DataError(f"{checkpoint} is not a whole model: it needs {wanted} and .safetensors files")
+    folder = output / "model"
+    if folder.exists():
+        shutil.rmtree(folder)
+    copy_model_files(checkpoint, folder)
+    if not keep_checkpoint:
+        shutil.rmtree(checkpoint)
+        if not any(checkpoint.parent.iterdir()):
+            checkpoint.parent.rmdir()
+    revision = base_revision or planned.base_revision
+    if planned.method == "lora":
+        _name_the_base(folder / "adapter_config.json", planned.base, revision)
+    made: dict[str, Any] = {
+        "base_revision": revision,
+        "fingerprint": fingerprint_folder(folder),
+        "versions": package_versions(),
+        "git_revision": os.environ.get(GIT_REVISION) or None,
+        "training": dict(training or {}),
+    }
+    manifest = ModelManifest(**{**dict(planned), **made})
+    write_json(output / MANIFEST, manifest.model_dump(mode="json"))
+    return manifest
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of Python and of the `PACKAGES` that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _name_the_base(file: Path, base: str, revision: str | None) -> None:
+    # PEFT writes where the base lay on the training machine, and its layers in the order of a set.
+    config = cast("dict[str, Any]", read_json(file))
+    config["base_model_name_or_path"] = base
+    config["revision"] = revision
+    for key in ("target_modules", "modules_to_save", "exclude_modules"):
+        if isinstance(config.get(key), list):
+            config[key] = sorted(cast("list[str]", config[key]))
+    write_json(file, config)

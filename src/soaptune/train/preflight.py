@@ -1,0 +1,165 @@
+"""What is wrong with the things that a training job is given: the data, the base model, the environment."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from soaptune import tiny
+from soaptune.errors import DataError, Violation
+from soaptune.handles.dataset import Dataset
+from soaptune.train.spec import TrainSpec
+
+__all__ = ["data_findings", "environment_findings", "model_findings"]
+
+
+def data_findings(spec: TrainSpec, data: Dataset) -> list[Violation]:
+    """Looks at the splits that a spec reads: that they are there, hold rows, and that the rows have answers.
+
+    Args:
+        spec: The choices.
+        data: The examples.
+    """
+    found: list[Violation] = []
+    wanted = {"train_split": spec.train_split}
+    if spec.eval_interval:
+        wanted["eval_split"] = spec.eval_split
+    for path, split in wanted.items():
+        if split not in data.splits:
+            found.append(
+                Violation(
+                    path=path,
+                    code="no-such-split",
+                    message=f"the dataset has no split {split!r}; it has {', '.join(data.splits) or 'none'}",
+                    hint='Make the splits with dataset.split("80/10/10"), or name another one.',
+                )
+            )
+        elif not data.counts[split]:
+            found.append(
+                Violation(
+                    path=path,
+                    code="no-rows",
+                    message=f"the split {split!r} is empty",
+                    hint="Look at dataset.ledger for what became of the rows.",
+                )
+            )
+        elif spec.trainer == "sft":
+            found += _answers(data, split)
+    if spec.train_split in data.splits and not spec.max_steps:
+        batch = spec.per_device_batch_size * spec.gradient_accumulation_steps
+        rows = data.counts[spec.train_split]
+        if spec.packing == "none" and not spec.batch_tokens and 0 < rows < batch:
+            found.append(
+                Violation(
+                    path="per_device_batch_size",
+                    code="fewer-rows-than-a-step",
+                    level="warning",
+                    message=f"one optimizer step takes {batch} rows, and the split {spec.train_split!r} has {rows}",
+                )
+            )
+    return found
+
+
+def _answers(data: Dataset, split: str) -> Iterator[Violation]:
+    try:
+        table = data.table(split)
+    except DataError as error:
+        yield Violation(path=f"data[{split!r}]", code="unreadable-split", message=str(error))
+        return
+    missing = [field for field in data.task.fields if field not in table.column_names]
+    if missing:
+        yield Violation(
+            path=f"data[{split!r}]",
+            code="missing-column",
+            message=f"the rows lack the column(s) {', '.join(missing)}, which the task {data.task.name!r} needs",
+            hint="Load the data with columns={'<field>': '<column of the file>'}.",
+        )
+        return
+    empty = {
+        field: sum(1 for value in table.column(field).to_pylist() if value is None or not value.strip())
+        for field in data.task.output_fields
+    }
+    rows = int(table.num_rows)
+    gone = [field for field, count in empty.items() if count == rows]
+    some = {field: count for field, count in empty.items() if 0 < count < rows}
+    if len(gone) == len(empty):
+        yield Violation(
+            path=f"data[{split!r}]",
+            code="no-answers",
+            message=f"no row has an answer: {', '.join(gone)} are empty throughout",
+            hint="There is nothing to learn from such rows; load the columns that hold the answers.",
+        )
+    elif gone or some:
+        parts = [f"{field} in {empty[field]:,}" for field in (*gone, *some)]
+        yield Violation(
+            path=f"data[{split!r}]",
+            code="empty-answers",
+            level="warning",
+            message=f"of {rows:,} rows, these answer fields are empty: {', '.join(parts)}",
+            hint="The model learns to leave them empty.",
+        )
+
+
+def model_findings(spec: TrainSpec) -> list[Violation]:
+    """Looks at a base model that lies on this machine; one on the hub is left to the job.
+
+    Args:
+        spec: The choices.
+    """
+    if spec.model != tiny.NAME and not spec.model_is_folder:
+        return []
+    folder = tiny.path() if spec.model == tiny.NAME else Path(spec.model).expanduser()
+    if not folder.is_dir():
+        return [
+            Violation(
+                path="model",
+                code="no-such-model",
+                message=f"the folder {folder} is not there",
+                hint="Give a folder with config.json, tokenizer and .safetensors files, or a name on the hub.",
+            )
+        ]
+    wanted = {"config.json": "config.json", "tokenizer*": "a tokenizer"}
+    if spec.initialization == "pretrained":
+        wanted["*.safetensors"] = "weights as .safetensors files"
+    missing = [what for pattern, what in wanted.items() if not any(folder.glob(pattern))]
+    if not missing:
+        return []
+    return [
+        Violation(
+            path="model",
+            code="incomplete-model",
+            message=f"{folder} lacks {' and '.join(missing)}",
+            hint="Pickled weights (.bin, .pt) are not read; save the model with safe_serialization=True.",
+        )
+    ]
+
+
+def environment_findings(spec: TrainSpec) -> list[Violation]:
+    """Looks at the packages and variables of this machine, for a job that runs on it.
+
+    Args:
+        spec: The choices.
+    """
+    found: list[Violation] = []
+    missing = [p for p in ("torch", "arctic_training", "peft", "datasets") if importlib.util.find_spec(p) is None]
+    if missing:
+        found.append(
+            Violation(
+                path="model",
+                code="missing-extra",
+                message=f"training on this machine needs the package(s) {', '.join(missing)}",
+                hint="Install them with: pip install 'soaptune[train]'",
+            )
+        )
+    if spec.token and not os.environ.get(spec.token):
+        found.append(
+            Violation(
+                path="token",
+                code="token-not-set",
+                message=f"the environment variable {spec.token} is not set",
+                hint="Set it to the token for the base model, or leave token out.",
+            )
+        )
+    return found

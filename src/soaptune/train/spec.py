@@ -1,0 +1,201 @@
+"""`TrainSpec`: every training choice, as one strict model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from soaptune.config import Config
+from soaptune.errors import ConfigError, Violation
+from soaptune.train.options import (
+    CheckpointOptions,
+    DeepSpeedOptions,
+    LoraOptions,
+    OptimizerOptions,
+    SchedulerOptions,
+)
+
+if TYPE_CHECKING:
+    from soaptune.handles.dataset import Dataset
+
+__all__ = ["TrainSpec"]
+
+Count = Annotated[int, Field(ge=1)]
+CountOrOff = Annotated[int, Field(ge=0)]
+
+
+class TrainSpec(Config):
+    """What is trained, and how.
+
+    A spec says nothing of the machine: the same spec goes to a laptop and to Snowflake. What a machine forces to
+    change is shown to the user as a list of changes (`soaptune.train.hardware.adapt`).
+
+    Examples:
+        >>> spec = TrainSpec.preset("tiny-lora").replace(epochs=3)
+        >>> [v for v in spec.check() if v.level == "error"]
+        []
+    """
+
+    model: Annotated[str, Field(min_length=1)]
+    """The base model: a name on the Hugging Face hub, a local folder, or ``"soaptune/tiny"``, the embedded one."""
+
+    revision: str | None = None
+    """Commit, tag or branch of a model on the hub."""
+
+    cache_dir: str | None = None
+    """Folder in which models of the hub are kept; that of Hugging Face when unset."""
+
+    token: str | None = None
+    """*Name* of the environment variable that holds the token for a gated model, never the token itself."""
+
+    initialization: Literal["pretrained", "random"] = "pretrained"
+    """``"random"`` takes shape and tokenizer of `model` and draws new weights from the seed, to pre-train them."""
+
+    method: Literal["full", "lora"] = "lora"
+    """Train all weights, or a low-rank adapter."""
+
+    lora: LoraOptions | None = None
+    """Options of ``method="lora"``; PEFT-like defaults when unset."""
+
+    trainer: Literal["sft", "causal"] = "sft"
+    """``"sft"``: supervised fine-tuning on the rows of a task; ``"causal"``: (continued) pre-training with
+    ArcticTraining's causal trainer, on rows that bring a column ``messages`` or ``text``."""
+
+    max_length: Count = 4096
+    """Longest example, in tokens."""
+
+    overlong: Literal["drop", "cut"] = "drop"
+    """Whether a longer example is left out or cut at its end; either way the row ledger says so."""
+
+    packing: Literal["none", "next_fit"] = "none"
+    """``"next_fit"`` joins examples up to `max_length` tokens; they do not see each other."""
+
+    batch_tokens: CountOrOff = 0
+    """When not 0, a batch holds examples of like length up to so many tokens, padding included, in place of a fixed
+    number of examples."""
+
+    prompt_loss_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Weight of a prompt token's loss against an answer token's. 0 trains exactly the answer and its end token."""
+
+    prompt_loss_sample: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the prompt's tokens whose loss is computed, drawn at random, which saves time; the weight makes up for
+    it. Without meaning while `prompt_loss_weight` is 0."""
+
+    train_split: str = "train"
+    eval_split: str = "validation"
+
+    epochs: Count = 1
+    max_steps: Count | None = None
+    """Optimizer steps after which training ends; goes before `epochs`."""
+
+    per_device_batch_size: Count = 1
+    gradient_accumulation_steps: Count = 1
+    optimizer: OptimizerOptions = OptimizerOptions()
+    scheduler: SchedulerOptions = SchedulerOptions()
+    max_grad_norm: Annotated[float, Field(ge=0.0)] = 1.0
+    """Gradients are scaled down to this norm; 0 for never."""
+
+    seed: CountOrOff = 42
+    dtype: Literal["bf16", "fp32", "fp16"] = "bf16"
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"] = "sdpa"
+    gradient_checkpointing: bool = True
+    """Compute activations again in the backward pass instead of keeping them: less memory, about a third slower."""
+
+    deepspeed: DeepSpeedOptions = DeepSpeedOptions()
+    checkpoints: CheckpointOptions = CheckpointOptions()
+    eval_interval: CountOrOff = 0
+    """Steps between evaluations of the loss on `eval_split`; 0 for none."""
+
+    log_interval: Count = 1
+    """Steps between logged losses."""
+
+    num_proc: Count = 16
+    """Processes that tokenize."""
+
+    dataloader_num_workers: Count = 2
+    """Processes that feed each device. ArcticTraining cannot do without at least one."""
+
+    @field_validator("token")
+    @classmethod
+    def _token_is_a_reference(cls, value: str | None) -> str | None:
+        if value is not None and (not value.isidentifier() or value.startswith("hf_")):
+            raise ValueError(
+                "give the name of the environment variable that holds the token (such as 'HF_TOKEN'), not the token"
+            )
+        return value
+
+    @property
+    def lora_options(self) -> LoraOptions | None:
+        """The adapter's options with defaults filled in, or None for ``method="full"``."""
+        return (self.lora or LoraOptions()) if self.method == "lora" else None
+
+    @property
+    def model_is_folder(self) -> bool:
+        """Whether `model` is written as a path on a machine and not as a name."""
+        return self.model.startswith(("/", "./", "../", "~")) or Path(self.model).is_absolute()
+
+    @property
+    def fingerprint(self) -> str:
+        """``"sha256:..."`` of all choices, defaults included."""
+        from soaptune.handles.fingerprint import fingerprint
+
+        return fingerprint(self.model_dump(mode="json"))
+
+    @classmethod
+    def presets(cls) -> tuple[str, ...]:
+        """The names that `preset` knows."""
+        from soaptune.train.presets import PRESETS
+
+        return tuple(PRESETS)
+
+    @classmethod
+    def preset(cls, name: str) -> TrainSpec:
+        """A spec that is known to work.
+
+        Args:
+            name: One of `presets`.
+
+        Returns:
+            The spec; change it with `replace`.
+
+        Raises:
+            ConfigError: There is no preset of that name.
+        """
+        import difflib
+
+        from soaptune.train.presets import PRESETS
+
+        if name not in PRESETS:
+            near = difflib.get_close_matches(name, PRESETS, n=1)
+            meant = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ConfigError(f"there is no preset {name!r}{meant}; presets are: {', '.join(PRESETS)}")
+        return PRESETS[name]
+
+    def check(self) -> list[Violation]:
+        """All that is wrong with the choices themselves; reads nothing but the spec."""
+        from soaptune.train.checks import check_spec
+
+        return check_spec(self)
+
+    def to_yaml(self, data: Dataset | str | None = None) -> str:
+        """The spec in ArcticTraining's words.
+
+        Args:
+            data: Where the job finds the examples: a dataset, or a folder (absolute, or relative to the job's working
+                directory). The place where a backend puts the job's input when unset.
+
+        Returns:
+            YAML text, the same bytes for the same spec. All paths in it are relative to the job's working directory.
+        """
+        from soaptune.train.arctic_yaml import to_yaml
+
+        folder = data if isinstance(data, str) or data is None else data.path.as_posix()
+        return to_yaml(self, data_path=folder)
+
+    def to_arctic(self, data: str | None = None) -> dict[str, Any]:
+        """What `to_yaml` writes, as a mapping."""
+        from soaptune.train.arctic_yaml import to_mapping
+
+        return to_mapping(self, data_path=data)

@@ -1,0 +1,214 @@
+"""The in-process engine against a real transformers model: batches, padding, ends and limits change no answer."""
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from soaptune.engines import GenerationRequest
+from soaptune.errors import EngineError
+from soaptune.prompting.chat import render_prompt
+from soaptune.prompting.tokens import label_rows
+from soaptune.runtime.decoding import Row, decode
+from soaptune.runtime.engine import TransformersEngine
+from soaptune.runtime.loading import load_model
+from soaptune.runtime.perplexity import answer_losses
+
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TEXTS = ["one", "a somewhat longer question about nothing at all", "two words", "x", "the last of the five questions"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    fast = Tokenizer(models.BPE())
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fast.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    fast.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet))
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=fast, eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=special[1:2]
+    )
+    made.chat_template = TEMPLATE
+    return made
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        initializer_range=0.3,
+    )
+    made = Qwen3ForCausalLM(config).eval()
+    made.generation_config.eos_token_id = None
+    return made
+
+
+@pytest.fixture(scope="module")
+def engine(model, tokenizer):
+    return TransformersEngine(model, tokenizer, batch_size=4)
+
+
+def ask(text, **options):
+    return GenerationRequest([{"role": "user", "content": text}], **{"max_tokens": 40, **options})
+
+
+def test_a_batch_answers_as_one_by_one(engine):
+    together = engine.generate([ask(text) for text in TEXTS])
+    alone = [engine.generate([ask(text)])[0] for text in TEXTS]
+    assert together == alone
+    assert len({answer.text for answer in together}) > 1
+
+
+def test_answers_are_those_of_transformers_own_greedy_search(engine, model, tokenizer):
+    for text, answer in zip(TEXTS, engine.generate([ask(text) for text in TEXTS]), strict=True):
+        prompt = render_prompt(tokenizer, [{"role": "user", "content": text}])
+        ids = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+        out = model.generate(**ids, max_new_tokens=40, do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=0)
+        new = out[0, ids.input_ids.shape[1] :].tolist()
+        if tokenizer.eos_token_id in new:
+            new = new[: new.index(tokenizer.eos_token_id)]
+        assert answer.text == tokenizer.decode(new, clean_up_tokenization_spaces=False)
+        assert answer.prompt_tokens == ids.input_ids.shape[1]
+
+
+def test_rows_that_end_at_different_times_leave_the_others_alone(engine):
+    limits = [3, 40, 11, 25, 2]
+    whole = engine.generate([ask(text) for text in TEXTS])
+    cut = engine.generate([ask(text, max_tokens=limit) for text, limit in zip(TEXTS, limits, strict=True)])
+    for full, short, limit in zip(whole, cut, limits, strict=True):
+        assert full.text.startswith(short.text.rstrip("\ufffd"))
+        assert short.completion_tokens == min(limit, full.completion_tokens)
+        assert short.finish_reason == ("length" if limit < full.completion_tokens else full.finish_reason)
+
+
+def test_an_answer_stops_at_the_end_token_and_does_not_contain_it(model, tokenizer):
+    prompt = tokenizer("<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\n")["input_ids"]
+    free = Row(list(prompt), 20)
+    decode(model, [free], stop=frozenset(), pad=0)
+    stopped = Row(list(prompt), 20)
+    decode(model, [stopped], stop=frozenset({free.answer[4]}), pad=0)
+    first = free.answer.index(free.answer[4])
+    assert stopped.answer == free.answer[: first + 1]
+    assert stopped.stopped
+
+
+def test_the_templates_end_of_turn_stops_even_where_the_configs_name_another(model, tokenizer):
+    engine = TransformersEngine(model, tokenizer)
+    assert engine._stop == {tokenizer.convert_tokens_to_ids("<|im_end|>")}
+
+
+def test_a_prompt_that_is_too_long_is_refused_alone_and_says_by_how_much(engine):
+    long, short = engine.generate([ask("word " * 300), ask("one")])
+    assert isinstance(long.error, EngineError)
+    assert str(long.prompt_tokens) in str(long.error)
+    assert "256" in str(long.error)
+    assert (short.error, short.finish_reason == "error") == (None, False)
+
+
+def test_an_answer_never_outgrows_the_model(engine):
+    text = "x " * 100
+    (answer,) = engine.generate([ask(text, max_tokens=500)])
+    assert answer.error is None
+    assert answer.prompt_tokens + answer.completion_tokens <= 256
+
+
+def test_an_unknown_adapter_is_refused(engine):
+    (answer,) = engine.generate([ask("one", adapter="nobody")])
+    assert "nobody" in str(answer.error)
+
+
+def test_a_drawn_answer_depends_on_its_seed_alone(engine):
+    requests = [ask(text, temperature=1.0, seed=index) for index, text in enumerate(TEXTS)]
+    together = engine.generate(requests)
+    assert together == [engine.generate([request])[0] for request in requests]
+    assert engine.generate([ask("one", temperature=1.0, seed=99)])[0] != together[0]
+
+
+def test_progress_counts_up_to_all_requests(engine):
+    seen = []
+    engine.generate([ask(text) for text in TEXTS], on_progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (5, 5)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert engine.generate([]) == []
+
+
+def test_control_tokens_in_a_question_do_not_end_its_turn(engine, tokenizer):
+    prompt = render_prompt(tokenizer, [{"role": "user", "content": "a<|im_end|>b"}])
+    assert tokenizer(prompt)["input_ids"].count(tokenizer.eos_token_id) == 1
+
+
+def conversations():
+    return [[{"role": "user", "content": t}, {"role": "assistant", "content": t * (1 + i)}] for i, t in enumerate(TEXTS)]
+
+
+def test_perplexity_is_the_models_own_loss_on_the_answers_tokens(model, tokenizer):
+    rows = list(label_rows(tokenizer, conversations()))
+    for row, found in zip(rows, answer_losses(model, rows, max_length=256), strict=True):
+        with torch.inference_mode():
+            loss = model(input_ids=torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])).loss
+        assert found.tokens == row.n_trained
+        assert found.loss / found.tokens == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_padding_does_not_change_perplexity(model, tokenizer):
+    rows = list(label_rows(tokenizer, conversations()))
+    together = answer_losses(model, rows, max_length=256, batch_size=5)
+    alone = answer_losses(model, rows, max_length=256, batch_size=1)
+    assert [x.loss for x in together] == pytest.approx([x.loss for x in alone], rel=1e-5)
+    assert [x.tokens for x in together] == [x.tokens for x in alone]
+
+
+def test_a_row_that_is_too_long_has_no_perplexity(model, tokenizer):
+    rows = list(label_rows(tokenizer, conversations()))
+    assert answer_losses(model, rows, max_length=5) == [None] * 5
+
+
+def test_a_saved_model_loads_with_its_tokenizer_and_answers_the_same(model, tokenizer, engine, tmp_path):
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = TransformersEngine(*load_model(tmp_path, device="cpu"))
+    assert loaded.generate([ask("one")]) == engine.generate([ask("one")])
+
+
+def test_a_merged_adapter_answers_as_the_adapter_does(model, tokenizer, tmp_path):
+    peft = pytest.importorskip("peft")
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    base, _ = load_model(tmp_path / "base", device="cpu")
+    torch.manual_seed(1)
+    config = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    peft.get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
+    merged = TransformersEngine(*load_model(tmp_path / "adapter", base=str(tmp_path / "base"), merge=True, device="cpu"))
+    apart = TransformersEngine(*load_model(tmp_path / "adapter", device="cpu"))
+    questions = [ask(text) for text in TEXTS]
+    assert merged.generate(questions) == apart.generate(questions)
+    assert apart.generate([ask("one", adapter="default")]) == apart.generate([ask("one")])
+    assert not hasattr(merged.model, "peft_config")
+
+
+@pytest.mark.parametrize("files", [(), ("config.json",)])
+def test_weights_that_are_not_there_are_an_error_for_people(tmp_path, files):
+    for name in files:
+        (tmp_path / name).write_text('{"model_type": "qwen3"}')
+    with pytest.raises(EngineError, match="could not be loaded"):
+        load_model(tmp_path)
+
+
+def test_pickled_weights_are_refused(model, tokenizer, tmp_path):
+    model.save_pretrained(tmp_path, safe_serialization=False)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(EngineError):
+        load_model(tmp_path)

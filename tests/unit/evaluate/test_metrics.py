@@ -1,0 +1,167 @@
+"""Metrics with values computed by hand."""
+
+import pytest
+
+from soaptune.evaluate.examples import Count, Example, Prediction
+from soaptune.evaluate.metrics import (
+    Item,
+    Vocabulary,
+    fact_precision,
+    fact_recall,
+    invented,
+    invented_items,
+    rouge_l,
+    rouge_l_fields,
+    schema_valid,
+    supported,
+)
+from soaptune.evaluate.metrics.rouge import lcs_length
+from soaptune.evaluate.metrics.text import contains, normalise
+from soaptune.handles.facts import Fact
+
+VOCABULARY = Vocabulary(["chest pain", "pain", "metoprolol 25 mg", "lisinopril 10 mg", "nausea", "two weeks", "fever"])
+EXAMPLE = Example(
+    id="1",
+    source="I have had chest pain and nausea for three days. I take metoprolol 25 mg. Come back in two weeks.",
+    reference={"S": "Chest pain and nausea for 3 days.", "P": "Metoprolol 25 mg. Return in 2 weeks."},
+    facts=(
+        Fact(field="S", kind="symptom", value="chest pain"),
+        Fact(field="S", kind="symptom", value="nausea"),
+        Fact(field="P", kind="drug", value="metoprolol 25 mg"),
+        Fact(field="P", kind="interval", value="two weeks"),
+    ),
+)
+
+
+def answer(s, p):
+    return Prediction("...", {"S": s, "P": p})
+
+
+BROKEN = Prediction('{"S": "chest pain, fever for 9 days', None, "not-json")
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("25mg", "25 mg"),
+        ("25 milligrams", "25 mg"),
+        ("Three weeks", "3 week"),
+        ("one hundred and twenty over eighty", "120 / 80"),
+        ("120 over 80", "120/80"),
+        ("twenty-six", "26"),
+        ("98.60", "98.6"),
+        ("1,200", "1200"),
+        ("37.5%", "37.5 percent"),
+        ("no one", "no one"),
+        ("one week", "1 week"),
+    ],
+)
+def test_spellings_of_the_same_thing_are_equal(text, same):
+    assert normalise(text) == tuple(same.replace("/", " / ").split())
+
+
+def test_a_part_is_contained_only_as_whole_words_side_by_side():
+    assert contains(normalise("severe chest pain"), normalise("Chest pain"))
+    assert not contains(normalise("painful chest"), normalise("pain"))
+    assert not contains(normalise("125 mg"), normalise("25 mg"))
+    assert not contains(normalise("anything"), ())
+
+
+def test_items_are_the_longest_terms_and_the_quantities_beside_them():
+    items = VOCABULARY.items("Chest pain for 3 days; metoprolol 25 mg, blood pressure 120/80. Chest pain.")
+    assert items == (
+        Item(("chest", "pain")),
+        Item(("3", "day"), quantity=True),
+        Item(("metoprolol", "25", "mg")),
+        Item(("120", "/", "80"), quantity=True),
+    )
+
+
+def test_a_quantity_is_said_with_its_unit_or_where_one_side_names_none():
+    item = Item(("3", "day"), quantity=True)
+    assert supported(item, ["for three days"])
+    assert supported(item, ["it was 3, I think"])
+    assert not supported(item, ["for 3 weeks"])
+    assert not supported(item, ["30 days"])
+    assert supported(Item(("3",), quantity=True), ["for 3 weeks"])
+
+
+def test_recall_counts_facts_in_the_field_where_they_belong():
+    assert fact_recall(EXAMPLE, answer("Chest pain.", "Metoprolol 25 mg. Back in 2 weeks. Nausea.")) == {
+        "S": Count(1, 2),
+        "P": Count(2, 2),
+    }
+
+
+def test_an_answer_that_does_not_parse_has_no_recall_and_stays_in_the_count():
+    assert fact_recall(EXAMPLE, BROKEN) == {"S": Count(0, 2), "P": Count(0, 2)}
+    assert schema_valid(BROKEN) == Count(0, 1)
+    assert rouge_l_fields(EXAMPLE.reference, None) == 0.0
+
+
+def test_precision_counts_checkable_items_that_are_right_where_they_stand():
+    found = fact_precision(EXAMPLE, answer("Chest pain, fever, for 3 days.", "Metoprolol 25 mg, nausea."), VOCABULARY)
+    assert found == {"S": Count(2, 3), "P": Count(1, 2)}  # fever is not a fact; nausea belongs to S
+
+
+def test_precision_accepts_a_part_of_a_fact():
+    assert fact_precision(EXAMPLE, answer("Pain.", ""), VOCABULARY)["S"] == Count(1, 1)
+
+
+def test_precision_counts_all_items_of_a_broken_answer_as_wrong():
+    assert fact_precision(EXAMPLE, BROKEN, VOCABULARY) == {"": Count(0, 3)}
+
+
+def test_the_reference_itself_is_perfect():
+    reference = Prediction("...", EXAMPLE.reference)
+    for counts in (fact_recall(EXAMPLE, reference), fact_precision(EXAMPLE, reference, VOCABULARY)):
+        assert all(count.hits == count.total > 0 for count in counts.values())
+    assert invented(EXAMPLE, reference, VOCABULARY).hits == 0
+    assert rouge_l_fields(EXAMPLE.reference, reference.fields) == 1.0
+
+
+def test_invented_items_are_those_that_the_source_never_says():
+    wrong, items = invented_items(EXAMPLE, answer("Chest pain 3 days, fever.", "Lisinopril 10 mg. 4 weeks."), VOCABULARY)
+    assert wrong == (Item(("fever",)), Item(("lisinopril", "10", "mg")), Item(("4", "week"), quantity=True))
+    assert len(items) == 5
+
+
+def test_the_wrong_dose_of_the_right_drug_is_invented():
+    wrong, _ = invented_items(EXAMPLE, answer("", "Metoprolol 250 mg."), VOCABULARY)
+    assert wrong == (Item(("250", "mg"), quantity=True),)
+
+
+def test_breaking_the_format_hides_no_invention():
+    assert invented(EXAMPLE, BROKEN, VOCABULARY) == Count(2, 3)
+
+
+def test_without_facts_only_quantities_are_checked():
+    example = Example("1", "for three days", {"S": "3 days"}, None)
+    assert invented(example, Prediction("", {"S": "fever for 3 days, 40 degrees"}), Vocabulary()) == Count(1, 2)
+
+
+def test_what_a_fact_says_in_other_words_than_the_source_is_not_invented():
+    example = Example("1", "my pressure is up", {"A": "hypertension"}, (Fact(field="A", kind="x", value="hypertension"),))
+    assert invented(example, Prediction("", {"A": "Hypertension"}), Vocabulary(["hypertension"])) == Count(0, 1)
+
+
+def test_rouge_l_is_the_published_example():
+    # C.-Y. Lin (2004), section 3: F = 3/4 for the first and 2/4 for the second candidate.
+    assert rouge_l("police killed the gunman", "police kill the gunman") == pytest.approx(0.75)
+    assert rouge_l("police killed the gunman", "the gunman kill police") == pytest.approx(0.5)
+
+
+def test_rouge_l_ignores_case_and_punctuation_and_knows_empty_texts():
+    assert rouge_l("A b, c!", "a B c") == 1.0
+    assert rouge_l("", "") == 1.0
+    assert rouge_l("a", "") == 0.0
+    assert rouge_l("a b", "c d") == 0.0
+
+
+def test_lcs_length_agrees_with_the_table_that_defines_it():
+    first, second = "a b c b d a b".split(), "b d c a b a".split()
+    table = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
+    for i, x in enumerate(first, 1):
+        for j, y in enumerate(second, 1):
+            table[i][j] = table[i - 1][j - 1] + 1 if x == y else max(table[i - 1][j], table[i][j - 1])
+    assert lcs_length(first, second) == table[-1][-1] == 4

@@ -1,0 +1,80 @@
+"""From completions to predictions and counts."""
+
+from soaptune.engines import Completion
+from soaptune.errors import EngineError
+from soaptune.evaluate.judges import Facts
+from soaptune.evaluate.metrics import Vocabulary
+from soaptune.evaluate.scoring import error_codes, example, missing_metrics, predict, sample, score
+from soaptune.handles.facts import Fact
+from soaptune.handles.taskspec import TaskSpec
+
+SPEC = TaskSpec(
+    name="ticket",
+    system_prompt="Summarise.",
+    user_template="{text}",
+    output_schema={
+        "type": "object",
+        "properties": {"who": {"type": "string"}, "tags": {"type": "array", "items": {"type": "string"}}},
+        "required": ["who", "tags"],
+        "additionalProperties": False,
+    },
+    output_fields=("who", "tags"),
+    input_fields=("text",),
+)
+ROW = {"id": "7", "text": "Ann calls about fees", "who": "Ann", "tags": '["fees"]'}
+
+
+def test_a_valid_answer_gives_texts_by_field_as_the_data_set_stores_them():
+    prediction = predict(SPEC, Completion('{"who": "Ann", "tags": ["fees"]}'))
+    assert prediction.fields == {"who": "Ann", "tags": '["fees"]'}
+    assert prediction.error == ""
+
+
+def test_what_is_wrong_with_an_answer_is_a_code():
+    texts = ["", "Sure!", '{"who": "Ann"}', '{"who": "Ann", "tags": ["a"', '{"who": 1, "tags": []}']
+    codes = [predict(SPEC, Completion(text)).error for text in texts]
+    assert codes == ["empty", "not-json", "missing-field", "not-json", "wrong-type"]
+
+
+def test_an_answer_that_ran_out_of_tokens_is_cut_off_unless_it_is_whole():
+    assert predict(SPEC, Completion('{"who": "An', finish_reason="length")).error == "cut-off"
+    assert predict(SPEC, Completion('{"who": "Ann", "tags": []}', finish_reason="length")).fields is not None
+
+
+def test_a_question_that_could_not_be_asked_is_a_wrong_answer():
+    completion = Completion("", finish_reason="error", error=EngineError("too long"))
+    prediction = predict(SPEC, completion)
+    assert (prediction.fields, prediction.error) == (None, "not-asked")
+    assert error_codes([prediction, prediction, predict(SPEC, Completion("x"))]) == {"not-asked": 2, "not-json": 1}
+
+
+def test_every_metric_counts_every_example():
+    facts = [Fact(field="who", kind="person", value="Ann")]
+    examples = [example(SPEC, ROW, facts)] * 2
+    predictions = [predict(SPEC, Completion('{"who": "Ann", "tags": ["fees"]}')), predict(SPEC, Completion("x"))]
+    rows = score(examples, predictions, [(3.0, 4), None], judge=Facts(), vocabulary=Vocabulary(["Ann"]))
+    whole = {"schema_valid", "fact_recall", "fact_precision", "invented_rate", "rouge_l"}
+    assert {name for name in rows[0] if "/" not in name} == whole | {"perplexity"}
+    assert {name for name in rows[1] if "/" not in name} == whole
+    assert rows[0]["fact_recall"] == (1, 1)
+    assert rows[1]["fact_recall/who"] == (0, 1)
+
+
+def test_without_facts_the_judge_is_silent_and_the_rest_is_counted():
+    one = example(SPEC, ROW, None)
+    (row,) = score([one], [predict(SPEC, Completion("x"))], [None], judge=Facts(), vocabulary=Vocabulary())
+    assert set(row) == {"schema_valid", "invented_rate", "rouge_l"}
+    assert missing_metrics({}, who="the model", has_facts=False)[0].endswith(
+        "schema_valid, invented_rate, rouge_l, perplexity."
+    )
+
+
+def test_a_larger_sample_contains_the_smaller_one_whatever_the_order():
+    ids = [f"row-{i}" for i in range(50)]
+    small, large = sample(ids, 10, seed=1), sample(ids, 20, seed=1)
+    assert len(small) == 10
+    assert set(small) <= set(large)
+    assert small == sorted(small)
+    turned = sample(ids[::-1], 10, seed=1)
+    assert {ids[::-1][i] for i in turned} == {ids[i] for i in small}
+    assert sample(ids, None, seed=1) == sample(ids, 99, seed=1) == list(range(50))
