@@ -28,7 +28,9 @@ def tokenizer():
     fast.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    fast.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet))
+    fast.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet)
+    )
     made = PreTrainedTokenizerFast(
         tokenizer_object=fast, eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=special[1:2]
     )
@@ -76,7 +78,9 @@ def test_answers_are_those_of_transformers_own_greedy_search(engine, model, toke
     for text, answer in zip(TEXTS, engine.generate([ask(text) for text in TEXTS]), strict=True):
         prompt = render_prompt(tokenizer, [{"role": "user", "content": text}])
         ids = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
-        out = model.generate(**ids, max_new_tokens=40, do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=0)
+        out = model.generate(
+            **ids, max_new_tokens=40, do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=0
+        )
         new = out[0, ids.input_ids.shape[1] :].tolist()
         if tokenizer.eos_token_id in new:
             new = new[: new.index(tokenizer.eos_token_id)]
@@ -151,7 +155,9 @@ def test_control_tokens_in_a_question_do_not_end_its_turn(engine, tokenizer):
 
 
 def conversations():
-    return [[{"role": "user", "content": t}, {"role": "assistant", "content": t * (1 + i)}] for i, t in enumerate(TEXTS)]
+    return [
+        [{"role": "user", "content": t}, {"role": "assistant", "content": t * (1 + i)}] for i, t in enumerate(TEXTS)
+    ]
 
 
 def test_perplexity_is_the_models_own_loss_on_the_answers_tokens(model, tokenizer):
@@ -191,7 +197,9 @@ def test_a_merged_adapter_answers_as_the_adapter_does(model, tokenizer, tmp_path
     torch.manual_seed(1)
     config = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
     peft.get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
-    merged = TransformersEngine(*load_model(tmp_path / "adapter", base=str(tmp_path / "base"), merge=True, device="cpu"))
+    merged = TransformersEngine(
+        *load_model(tmp_path / "adapter", base=str(tmp_path / "base"), merge=True, device="cpu")
+    )
     apart = TransformersEngine(*load_model(tmp_path / "adapter", device="cpu"))
     questions = [ask(text) for text in TEXTS]
     assert merged.generate(questions) == apart.generate(questions)

@@ -140,7 +140,7 @@ def _add_object(rows: RawRows, value: Any, *, line: int | None) -> None:
         rows.add_bad(f"one {_json_name(value)} where an object is needed", line=line)
 
 
-def _json_name(value: Any) -> str:
+def _json_name(value: object) -> str:
     names: Mapping[type, str] = {list: "list", str: "string", bool: "boolean", type(None): "null", dict: "object"}
     return names.get(type(value), "number")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, TypeAlias, cast
 
@@ -64,9 +64,9 @@ def _characters(text: str) -> str:
     return ""
 
 
-def _type_name(value: Any) -> str:
-    kind: type = type(value)
-    return {dict: "object", list: "list", bool: "boolean", int: "number", float: "number"}.get(kind, kind.__name__)
+def _type_name(value: object) -> str:
+    names: Mapping[type, str] = {dict: "object", list: "list", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), type(value).__name__)
 
 
 def _output_check(name: str, spec: TaskSpec, may_be_empty: bool) -> Check:
@@ -160,7 +160,7 @@ def metadata(values: Sequence[Any]) -> Any:
     """
     pa = arrow()
     clean = [None if value is MISSING else value for value in values]
-    kinds: set[type] = {type(value) for value in clean if value is not None}
+    kinds: set[type[object]] = {type(value) for value in clean if value is not None}
     whole = all(-(2**63) <= v < 2**63 for v in clean if isinstance(v, int)) if kinds == {int} else False
     if kinds == {bool}:
         return pa.array(clean, pa.bool_())

@@ -32,9 +32,7 @@ def fact_values(data: Dataset) -> list[str]:
     return list(values)
 
 
-def write_predictions(
-    path: Path, spec: TaskSpec, examples: Sequence[Example], answers: Mapping[str, Asked]
-) -> None:
+def write_predictions(path: Path, spec: TaskSpec, examples: Sequence[Example], answers: Mapping[str, Asked]) -> None:
     """Writes the table of all answers.
 
     Its columns: ``id``; ``model`` (``"model"`` or ``"base"``); ``answer`` as it was written; ``error`` (a code, empty for a
@@ -47,11 +45,7 @@ def write_predictions(
         examples: The examples.
         answers: For each model its completions, predictions and scores, in the order of the examples.
     """
-    rows = [
-        _row(who, spec, *parts)
-        for who, asked in answers.items()
-        for parts in zip(examples, *asked, strict=True)
-    ]
+    rows = [_row(who, spec, *parts) for who, asked in answers.items() for parts in zip(examples, *asked, strict=True)]
     pa = arrow()
     text, count, number = pa.string(), pa.int64(), pa.float64()
     schema = [("id", text), ("model", text), ("answer", text), ("error", text), ("finish_reason", text)]

@@ -14,10 +14,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from soaptune.config import summary
 from soaptune.engines import Completion, GenerationRequest
 from soaptune.errors import DataError, SoaptuneError
+from soaptune.evaluate.evaluator import EvalPlan
 from soaptune.evaluate.examples import Example, Prediction, Scores
-from soaptune.evaluate.plan import EvalPlan
+from soaptune.evaluate.metrics import Vocabulary
 from soaptune.evaluate.scoring import error_codes, example, missing_metrics, predict, sample, score
 from soaptune.evaluate.summary import compare, summarise
 from soaptune.handles.dataset import Dataset
@@ -28,7 +32,7 @@ from soaptune.handles.taskspec import TaskSpec
 from soaptune.prompting.tokens import LabelledRow, label_rows
 from soaptune.runtime.engine import TransformersEngine
 from soaptune.runtime.eval_data import fact_values, write_predictions
-from soaptune.runtime.loading import load_model
+from soaptune.runtime.loading import load_model, load_tokenizer
 from soaptune.runtime.perplexity import answer_losses
 from soaptune.runtime.progress import Progress, versions
 from soaptune.tasks import rendering
@@ -64,6 +68,8 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
         EngineError: A model cannot be loaded.
     """
     model, data = Model.open(plan.model), Dataset.open(plan.data)
+    if (model.fingerprint, data.fingerprint) != (plan.model_fingerprint, plan.data_fingerprint):
+        raise DataError("the model or the data set is not the one that this evaluation was planned for")
     spec = model.manifest.task or data.task
     settings = plan.evaluator
     rows: list[dict[str, Any]] = data.table(settings.split).to_pylist()
@@ -80,7 +86,7 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
     runner = _Runner(plan, spec, rows, examples, values, progress)
     # The base model first: when it cannot be had, that is known before any time is spent.
     base = runner.run(*_load_base(plan, model)) if score_base else None
-    tuned = runner.run(*_load_tuned(model))
+    tuned = runner.run(*_load_tuned(plan, model))
 
     how = {"resamples": settings.resamples, "seed": settings.seed}
     metrics = summarise(tuned.scores, **how)
@@ -112,7 +118,7 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
         predictions=_PREDICTIONS,
         lineage=ReportLineage(
             model_fingerprint=model.fingerprint,
-            base_model=plan.base if score_base else "",
+            base_model=model.base if score_base else "",
             data_fingerprint=data.fingerprint,
             split=settings.split,
             task=spec.name,
@@ -139,8 +145,6 @@ class _Runner:
         values: Sequence[str],
         progress: Progress,
     ) -> None:
-        from soaptune.evaluate.metrics import Vocabulary
-
         self._settings = plan.evaluator
         self._spec = spec
         self._examples = examples
@@ -200,13 +204,11 @@ def _room(labelled: Sequence[LabelledRow | None]) -> int:
     return int(longest * _SPARE_SHARE) + _SPARE_TOKENS
 
 
-def _load_tuned(model: Model) -> tuple[Any, Any]:
+def _load_tuned(plan: EvalPlan, model: Model) -> tuple[Any, Any]:
     if model.adapter is None:
         return load_model(model.weights)
     cache = model.manifest.spec.get("cache_dir")
-    return load_model(
-        model.weights, base=model.base, revision=model.base_revision, cache_dir=cache, merge=True
-    )
+    return load_model(model.weights, base=plan.base, revision=model.base_revision, cache_dir=cache, merge=True)
 
 
 def _load_base(plan: EvalPlan, model: Model) -> tuple[Any, Any]:
@@ -215,16 +217,8 @@ def _load_base(plan: EvalPlan, model: Model) -> tuple[Any, Any]:
     )
     if not tokenizer.chat_template:
         # A base without a chat template is asked in the words that the tuned model has learned.
-        tokenizer.chat_template = load_tokenizer_template(model)
+        tokenizer.chat_template = load_tokenizer(model.weights).chat_template
     return found, tokenizer
-
-
-def load_tokenizer_template(model: Model) -> Any:
-    """The chat template that training saved with the model."""
-    from transformers import AutoTokenizer
-
-    tokenizers: Any = AutoTokenizer
-    return tokenizers.from_pretrained(str(model.weights)).chat_template
 
 
 def _unmeasured(answers: Answers, who: str) -> list[str]:
@@ -247,7 +241,9 @@ def _notes(plan: EvalPlan, model: Model, data: Dataset, n: int, total: int, has_
     if not has_facts:
         notes.append("The data has no facts: fact metrics are left out, and invented_rate checks numbers only.")
     if settings.constrained:
-        notes.append("Decoding was constrained to the task's schema, so schema_valid says nothing about the model alone.")
+        notes.append(
+            "Decoding was constrained to the task's schema, so schema_valid says nothing about the model alone."
+        )
     task = model.manifest.task
     if task is not None and task.fingerprint != data.task.fingerprint:
         notes.append("The model was asked with the task that it learned, which is not quite the data set's task.")
@@ -264,6 +260,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         report = evaluate(EvalPlan.model_validate(read_json(options.step)), options.output)
+    except ValidationError as error:
+        print(f"{options.step}: {summary(error)}", file=sys.stderr)
+        return 1
     except SoaptuneError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 from soaptune import tiny
 from soaptune.errors import EngineError
 
-__all__ = ["load_model", "pick_device", "pick_dtype"]
+__all__ = ["load_model", "load_tokenizer", "pick_device", "pick_dtype"]
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -83,6 +83,20 @@ def load_model(
     model.to(target)
     model.eval()
     return model, tokenizer
+
+
+def load_tokenizer(folder: str | Path) -> Any:
+    """Loads the tokenizer of a model folder, without its weights.
+
+    Raises:
+        EngineError: There is no tokenizer.
+    """
+    tokenizers: Any = AutoTokenizer
+    _quiet()
+    try:
+        return tokenizers.from_pretrained(tiny.resolve(str(folder)), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(f"the tokenizer of {str(folder)!r} could not be loaded: {error}") from error
 
 
 def _with_adapter(model: Any, adapter: Path, *, merge: bool) -> Any:

@@ -28,7 +28,10 @@ def answer_schema(output: type[BaseModel]) -> dict[str, Any]:
     Raises:
         pydantic.errors.PydanticUserError: The class cannot be described, e.g. for an undefined forward reference.
     """
-    return _closed(output.model_json_schema(by_alias=True, mode="validation"))
+    schema: dict[str, Any] = _closed(output.model_json_schema(by_alias=True, mode="validation"))
+    if "$ref" in schema:  # a class that contains itself is described under "$defs"
+        return {**schema["$defs"][schema["$ref"].removeprefix("#/$defs/")], "$defs": schema["$defs"]}
+    return schema
 
 
 def _closed(node: Any) -> Any:

@@ -16,7 +16,9 @@ def test_a_completion_without_an_error_is_an_answer():
 
 
 def test_engines_and_evaluation_are_described_without_torch_or_numpy():
-    code = "import sys, soaptune.engines, soaptune.evaluate.scoring, soaptune.evaluate.summary, soaptune.handles.report\n"
+    code = (
+        "import sys, soaptune.engines, soaptune.evaluate.scoring, soaptune.evaluate.summary, soaptune.handles.report\n"
+    )
     code += "print([m for m in ('torch', 'transformers', 'numpy', 'pyarrow', 'rich') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

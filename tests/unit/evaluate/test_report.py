@@ -24,7 +24,11 @@ def make(**changes):
         "notes": ("A note.",),
         "synthetic": True,
         "lineage": ReportLineage(
-            model_fingerprint="sha256:m", data_fingerprint="sha256:d", split="test", task="t", task_fingerprint="sha256:t"
+            model_fingerprint="sha256:m",
+            data_fingerprint="sha256:d",
+            split="test",
+            task="t",
+            task_fingerprint="sha256:t",
         ),
         "predictions": "predictions.parquet",
     }

@@ -10,7 +10,7 @@ import sys
 from typing import Literal, Optional
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, RootModel
 
@@ -19,6 +19,8 @@ from soaptune.errors import ConfigError, DataError
 from soaptune.handles.taskspec import TaskSpec
 from soaptune.tasks import SOAP, SOAPNote, Task, load_hook, rendering
 from soaptune.tasks.soap.prompt import SYSTEM_PROMPT
+
+RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Drug(BaseModel):
@@ -71,6 +73,7 @@ def test_an_empty_system_prompt_gives_no_turn() -> None:
     assert [m["role"] for m in plan_task(system_prompt="").messages({"text": "x"})] == ["user"]
 
 
+@RELAXED
 @given(st.text())
 def test_inputs_are_data_and_never_a_template(text: str) -> None:
     task = plan_task(user_template="{{a}} {text} {more} {text}")
@@ -122,6 +125,7 @@ def test_the_answer_is_one_line_of_json_in_field_order() -> None:
     assert SOAP.answer({"P": "", "id": 3, "A": "\n", "O": '"', "S": "é {x}"}) == text
 
 
+@RELAXED
 @given(st.builds(SOAPNote, S=st.text(), O=st.text(), A=st.text(), P=st.text()))
 def test_what_is_answered_is_parsed_back(note: SOAPNote) -> None:
     assert SOAP.parse(SOAP.answer(note)) == note
@@ -136,7 +140,8 @@ def test_an_answer_is_read_from_the_columns_of_a_data_set() -> None:
 
 
 def test_a_plain_string_is_taken_as_it_is_where_one_may_stand() -> None:
-    assert json.loads(plan_task().answer({"title": "t", "drugs": "[]", "urgency": "low", "note": "a b"}))["note"] == "a b"
+    outputs = {"title": "t", "drugs": "[]", "urgency": "low", "note": "a b"}
+    assert json.loads(plan_task().answer(outputs))["note"] == "a b"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from soaptune.evaluate.metrics.facts import fact_precision, fact_recall
 from soaptune.evaluate.metrics.invented import invented, invented_items
-from soaptune.evaluate.metrics.items import Item, Vocabulary, supported
+from soaptune.evaluate.metrics.items import Item, Vocabulary, unsaid
 from soaptune.evaluate.metrics.rouge import rouge_l, rouge_l_fields
 from soaptune.evaluate.metrics.validity import schema_valid
 
@@ -16,5 +16,5 @@ __all__ = [
     "rouge_l",
     "rouge_l_fields",
     "schema_valid",
-    "supported",
+    "unsaid",
 ]

@@ -1,29 +1,29 @@
 """Recall and precision of facts.
 
-*Recall* is the share of an example's facts that stand in the field of the answer where they belong.
+*Recall* is the share of an example's facts that the answer states in the field where they belong; what counts as stated
+is `soaptune.facts.contains`.
 
 *Precision* is the share of the answer's checkable items (see `soaptune.evaluate.metrics.items`) that are right where
-they stand: they are, or are part of, a fact of this example that belongs to this field, or the reference says them in this
-field. So a reference has a recall and a precision of 1 when its facts stand in it word for word.
+they stand: they are, or are part of, a fact of this example that belongs to this field, or the reference says them in
+this field. So a reference has a recall and a precision of 1 when its facts stand in it word for word.
 
-Limits: words are compared, not meanings. A paraphrase of a fact is not found, a negated one ("no fever" for "fever")
-is, and an invented statement whose words occur in no fact of the data set is not checked (garbled words cost recall, not
-precision). An answer that is not valid has no fields: none of its facts stands in the right one, and the items in its
-text count as wrong.
+Limits: words are compared, not meanings. A paraphrase of a fact is not found, and an invented statement whose words
+occur in no fact of the data set is not checked (garbled words cost recall, not precision). An answer that is not valid
+has no fields: none of its facts stands in the right one, and the items in its text count as wrong.
 """
 
 from __future__ import annotations
 
 from soaptune.evaluate.examples import Count, Example, Prediction
-from soaptune.evaluate.metrics.items import Vocabulary, supported
-from soaptune.evaluate.metrics.text import contains, normalise
+from soaptune.evaluate.metrics.items import Item, Vocabulary, unsaid
+from soaptune.facts import DENIED_KINDS, contains, score_facts
 from soaptune.handles.facts import Fact
 
 __all__ = ["fact_precision", "fact_recall"]
 
 
 def fact_recall(example: Example, prediction: Prediction) -> dict[str, Count]:
-    """Counts the facts that an answer gives in the right field.
+    """Counts the facts that an answer states in the right field.
 
     Args:
         example: An example with facts.
@@ -32,13 +32,9 @@ def fact_recall(example: Example, prediction: Prediction) -> dict[str, Count]:
     Returns:
         Facts found and facts in all by output field; a fact of a field that the task does not have is left out.
     """
-    written = prediction.fields or {}
-    counts: dict[str, Count] = {}
-    for field in example.reference:
-        wanted = [fact for fact in example.facts or () if fact.field == field]
-        tokens = normalise(written.get(field, ""))
-        counts[field] = Count(float(sum(contains(tokens, normalise(f.value)) for f in wanted)), float(len(wanted)))
-    return counts
+    scores = score_facts(example.facts or (), prediction.fields)
+    found = {field: Count(float(score.hits), float(score.total)) for field, score in scores.items()}
+    return {field: found.get(field, Count(0.0, 0.0)) for field in example.reference}
 
 
 def fact_precision(example: Example, prediction: Prediction, vocabulary: Vocabulary) -> dict[str, Count]:
@@ -58,10 +54,13 @@ def fact_precision(example: Example, prediction: Prediction, vocabulary: Vocabul
     counts: dict[str, Count] = {}
     for field, reference in example.reference.items():
         items = vocabulary.items(prediction.fields.get(field, ""))
-        said = [reference, *_values(example.facts or (), field)]
-        counts[field] = Count(float(sum(supported(item, said) for item in items)), float(len(items)))
+        facts = [fact for fact in example.facts or () if fact.field == field]
+        wrong = [item for item in unsaid(items, reference) if not any(_part_of(item, fact) for fact in facts)]
+        counts[field] = Count(float(len(items) - len(wrong)), float(len(items)))
     return counts
 
 
-def _values(facts: tuple[Fact, ...], field: str) -> list[str]:
-    return [fact.value for fact in facts if fact.field == field]
+def _part_of(item: Item, fact: Fact) -> bool:
+    if item.quantity:
+        return not unsaid([item], fact.value)
+    return item.denied == (fact.kind in DENIED_KINDS) and contains(fact.value, item.text)

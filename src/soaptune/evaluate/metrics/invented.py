@@ -2,14 +2,16 @@
 
 An item (a fact value of the data set's vocabulary, or a number with its unit) is said when it stands in the input or in
 a fact of the example, which was found there, perhaps in other words. Without facts in the data set only quantities are
-checked. The text of an answer that is not valid is checked as it stands: breaking the format hides nothing. Words are
-compared, not meanings, so that an invention in words that no fact uses is not seen.
+checked. The text of an answer that is not valid is checked as it stands: breaking the format hides nothing.
+
+Limits: words are compared, not meanings, so that an invention in words that no fact uses is not seen. A term that the
+input denies and the answer affirms is not invented; it costs recall and precision.
 """
 
 from __future__ import annotations
 
 from soaptune.evaluate.examples import Count, Example, Prediction
-from soaptune.evaluate.metrics.items import Item, Vocabulary, supported
+from soaptune.evaluate.metrics.items import Item, Vocabulary, unsaid
 
 __all__ = ["invented", "invented_items"]
 
@@ -29,8 +31,8 @@ def invented_items(
     """
     texts = [prediction.text] if prediction.fields is None else list(prediction.fields.values())
     items = tuple(dict.fromkeys(item for text in texts for item in vocabulary.items(text)))
-    said = [example.source, *(fact.value for fact in example.facts or ())]
-    return tuple(item for item in items if not supported(item, said)), items
+    said = "\n".join([example.source, *(fact.value for fact in example.facts or ())])
+    return unsaid(items, said, either_way=True), items
 
 
 def invented(example: Example, prediction: Prediction, vocabulary: Vocabulary) -> Count:

@@ -6,25 +6,27 @@ numbers with the unit behind them. Everything else in a text is not checked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from soaptune.evaluate.metrics.text import UNITS, contains, is_number, normalise
+from soaptune.facts import TermIndex, contains, quantities, unsupported_numbers
 
-__all__ = ["Item", "Vocabulary", "supported"]
+__all__ = ["Item", "Vocabulary", "unsaid"]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One checkable statement.
+    """One checkable statement of a text.
 
     Attributes:
-        tokens: A term's tokens, or a quantity's number and, where there is one, its unit.
+        text: A term as the data set's facts have it, or a quantity in its one spelling (``"25 mg"``).
         quantity: Whether it is a quantity.
+        denied: Whether the text denies the term, wherever it names it.
     """
 
-    tokens: tuple[str, ...]
+    text: str
     quantity: bool = False
+    denied: bool = False
 
 
 class Vocabulary:
@@ -35,79 +37,62 @@ class Vocabulary:
     """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        terms = {normalise(value) for value in values} - {()}
-        # A bare number is a quantity wherever it stands, so it is no term.
-        self._terms = {term for term in terms if not (len(term) == 1 and is_number(term[0]))}
-        self._lengths: dict[str, tuple[int, ...]] = {}
-        for term in self._terms:
-            lengths = {*self._lengths.get(term[0], ()), len(term)}
-            self._lengths[term[0]] = tuple(sorted(lengths, reverse=True))
+        # A bare quantity is checked wherever it stands, so it is no term.
+        self._index = TermIndex([value for value in dict.fromkeys(values) if not _is_quantity(value)])
 
     def __len__(self) -> int:
-        return len(self._terms)
+        return len(self._index)
 
     def items(self, text: str) -> tuple[Item, ...]:
         """Finds the items of a text: the longest terms first from the left, then the quantities beside them.
+
+        A number that is only said by "a", "one", "once" or "twice" may not be meant as one and is no item.
 
         Args:
             text: Any text.
 
         Returns:
-            Each different item once, in the order in which they first occur.
+            Each different item once: terms, then quantities, each in the order in which they first occur.
         """
-        tokens = normalise(text)
-        found: dict[Item, None] = {}
-        index = 0
-        while index < len(tokens):
-            length = self._term_at(tokens, index)
-            if length:
-                found[Item(tokens[index : index + length])] = None
-            elif is_number(tokens[index]):
-                length = _quantity_length(tokens, index)
-                found[Item(tokens[index : index + length], quantity=True)] = None
-            index += length or 1
-        return tuple(found)
-
-    def _term_at(self, tokens: Sequence[str], index: int) -> int:
-        for length in self._lengths.get(tokens[index], ()):
-            if tuple(tokens[index : index + length]) in self._terms:
-                return length
-        return 0
+        places = self._index.find(text)
+        terms = [Item(term, denied=not contains(text, term)) for term, _, _ in places]
+        beside = [
+            Item(_spelling(found.number, found.unit), quantity=True)
+            for found in quantities(text)
+            if not found.implicit and not any(start <= found.start < end for _, start, end in places)
+        ]
+        return tuple(dict.fromkeys([*terms, *beside]))
 
 
-def supported(item: Item, texts: Iterable[str]) -> bool:
-    """Whether one of the texts says an item.
+def unsaid(items: Iterable[Item], text: str, *, either_way: bool = False) -> tuple[Item, ...]:
+    """Finds the items that a text does not say.
 
-    A term is said where its words stand side by side. A quantity is said where its number stands with the same unit;
-    where either of the two names no unit, the number alone decides.
+    A term is said where its words stand side by side, denied where the item is denied and not denied where it is not.
+    A quantity is said where its number stands with the same unit, or one of the two has no unit; see
+    `soaptune.facts.unsupported_numbers`.
 
     Args:
-        item: The item.
-        texts: Where to look.
+        items: The items.
+        text: Where to look.
+        either_way: Whether a term counts as said also where one of the two denies it and the other does not.
+
+    Returns:
+        The items that are not said, in order.
     """
-    return any(_says(normalise(text), item) for text in texts)
+    return tuple(item for item in items if not _says(text, item, either_way))
 
 
-def _says(tokens: tuple[str, ...], item: Item) -> bool:
-    if contains(tokens, item.tokens):
-        return True
-    if not item.quantity:
-        return False
-    number, unit = _split(item.tokens)
-    for index in range(len(tokens)):
-        if is_number(tokens[index]):
-            length = _quantity_length(tokens, index)
-            found, its_unit = _split(tokens[index : index + length])
-            if found == number and (not unit or not its_unit):
-                return True
-    return False
+def _says(text: str, item: Item, either_way: bool) -> bool:
+    if item.quantity:
+        return not unsupported_numbers(item.text, text)
+    kinds = ("", "denied") if either_way else ("denied" if item.denied else "",)
+    return any(contains(text, item.text, kind) for kind in kinds)
 
 
-def _split(tokens: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-    return (tokens[:-1], tokens[-1]) if tokens[-1] in UNITS else (tokens, "")
+def _is_quantity(value: str) -> bool:
+    found = quantities(value)
+    return len(found) == 1 and not value[: found[0].start].strip() and not value[found[0].end :].strip()
 
 
-def _quantity_length(tokens: Sequence[str], index: int) -> int:
-    """Tokens of the quantity that begins here: ``120 / 80``, ``25 mg``, ``3``."""
-    length = 3 if index + 2 < len(tokens) and tokens[index + 1] == "/" and is_number(tokens[index + 2]) else 1
-    return length + (1 if index + length < len(tokens) and tokens[index + length] in UNITS else 0)
+def _spelling(number: str, unit: str) -> str:
+    return f"{number} {unit}".strip()

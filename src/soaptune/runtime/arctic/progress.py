@@ -21,7 +21,9 @@ class ProgressWriter:
         self._tokens = 0
         self._losses: list[float] = []
         self._eval_losses: list[float] = []
-        self._since = time.monotonic()
+        self._all_tokens = 0
+        self._last_loss = math.nan
+        self._start = self._since = time.monotonic()
         if trainer.global_rank == 0:
             _OUTPUT.mkdir(parents=True, exist_ok=True)
 
@@ -63,6 +65,7 @@ class ProgressWriter:
             "tokens_per_s": self._tokens / max(now - self._since, 1e-9),
             "tokens": self._tokens,
         }
+        self._all_tokens, self._last_loss = self._all_tokens + self._tokens, loss
         self._tokens, self._losses, self._since = 0, [], now
         self._write("progress.jsonl", line)
         self._write("metrics.jsonl", line)
@@ -73,8 +76,14 @@ class ProgressWriter:
         self._write("metrics.jsonl", {"done": self._trainer.global_step, "eval_loss": sum(losses) / max(1, len(losses))})
         self._since = time.monotonic()
 
-    def finish(self) -> None:
-        """Called when training has ended and the last checkpoint is written."""
+    def totals(self) -> dict[str, float]:
+        """What the whole run counted: ``steps``, ``tokens``, ``seconds`` and the last step's ``loss``."""
+        return {
+            "steps": float(self._trainer.global_step),
+            "tokens": float(self._all_tokens),
+            "seconds": time.monotonic() - self._start,
+            "loss": self._last_loss,
+        }
 
     def _write(self, name: str, line: dict[str, Any]) -> None:
         if self._trainer.global_rank != 0:

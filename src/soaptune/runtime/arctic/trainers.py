@@ -22,6 +22,8 @@ from soaptune.prompting.tokens import IGNORE_INDEX
 from soaptune.runtime.arctic.factory import SoaptuneDataFactory
 from soaptune.runtime.arctic.optimizers import AdamWFactory, MuonFactory
 from soaptune.runtime.arctic.progress import ProgressWriter
+from soaptune.runtime.base_model import BaseModelFactory, used_revision
+from soaptune.train.finish import finish_model
 
 __all__ = ["SoaptuneCausalTrainer", "SoaptuneSFTTrainer", "token_loss"]
 
@@ -96,7 +98,15 @@ def _after_evaluate(self: Any) -> None:
 
 
 def _after_train(self: Any) -> None:
-    self.progress.finish()
+    """Turns the last checkpoint into the job's model; the manifest is written last, so that it says "complete"."""
+    if self.global_rank != 0:
+        return
+    engine = self.checkpoint_engines[-1]
+    finish_model(
+        engine.checkpoint_dir,
+        training=self.progress.totals(),
+        base_revision=used_revision(self.config.model.name_or_path),
+    )
 
 
 _CALLBACKS = [
@@ -112,7 +122,7 @@ class SoaptuneSFTTrainer(SFTTrainer):
 
     name = "soaptune_sft"
     data_factory: SoaptuneDataFactory
-    model_factory: Union[HFModelFactory, LigerModelFactory]
+    model_factory: Union[BaseModelFactory, HFModelFactory, LigerModelFactory]
     checkpoint_engine: Union[DSCheckpointEngine, HFCheckpointEngine]
     optimizer_factory: Union[AdamWFactory, MuonFactory, FusedAdamOptimizerFactory, CPUAdamOptimizerFactory]
     scheduler_factory: HFSchedulerFactory
@@ -131,7 +141,7 @@ class SoaptuneCausalTrainer(CausalTrainer):
 
     name = "soaptune_causal"
     data_factory: SoaptuneDataFactory
-    model_factory: Union[HFModelFactory, LigerModelFactory]
+    model_factory: Union[BaseModelFactory, HFModelFactory, LigerModelFactory]
     checkpoint_engine: Union[DSCheckpointEngine, HFCheckpointEngine]
     optimizer_factory: Union[AdamWFactory, MuonFactory, FusedAdamOptimizerFactory, CPUAdamOptimizerFactory]
     scheduler_factory: HFSchedulerFactory

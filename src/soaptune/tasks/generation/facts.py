@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from soaptune.errors import DataError
+from soaptune.handles.arrow import Table, arrow
+from soaptune.tasks.generation.arrays import Ints, numpy
 from soaptune.tasks.generation.pools import FrozenPool
 from soaptune.tasks.generation.scripts import Written
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from soaptune.tasks.generation.random import Ints
 
 __all__ = ["fact_column"]
 
@@ -26,7 +23,7 @@ def fact_column(
     said: Ints,
     written: Ints,
     pool: FrozenPool,
-) -> pa.ListArray:
+) -> Table:
     """Lists the facts that the outputs of each row state.
 
     Args:
@@ -45,8 +42,7 @@ def fact_column(
     Raises:
         DataError: An output states a slot that the input does not say, which is a fault of the templates.
     """
-    import numpy as np
-    import pyarrow as pa
+    np, pa = numpy(), arrow()
 
     slots = np.array([k for k, kind in enumerate(kinds) if kind], dtype=np.int64)
     fields = list(written_in)
@@ -55,8 +51,11 @@ def fact_column(
     slot = slots[column]
     start = said_in.positions[rows, slot]
     if (start < 0).any():
-        missing = sorted({kinds[k] for k in np.unique(slot[start < 0]).tolist()})
-        raise DataError(f"The templates state facts in the outputs that the input does not say; their kinds: {missing}.")
+        unsaid: list[int] = np.unique(slot[start < 0]).tolist()
+        missing = sorted({kinds[k] for k in unsaid})
+        raise DataError(
+            f"The templates state facts in the outputs that the input does not say; their kinds: {missing}."
+        )
     end = start + pool.chars[said[rows, slot]]
     names: Any = pa.array([*fields, *kinds, source])
     columns = [

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from soaptune.tasks.generation.random import Ints
+from soaptune.handles.arrow import Table, arrow
+from soaptune.tasks.generation.arrays import Ints, numpy
 
 __all__ = ["FrozenPool", "Pool", "Ragged"]
 
@@ -47,8 +45,7 @@ class Pool:
 
     def freeze(self) -> FrozenPool:
         """The pool as columns; strings that are added later are not in it."""
-        import numpy as np
-        import pyarrow as pa
+        np, pa = numpy(), arrow()
 
         return FrozenPool(texts=pa.array(self._texts), chars=np.array([len(t) for t in self._texts], dtype=np.int32))
 
@@ -65,7 +62,7 @@ class FrozenPool:
     texts: Any
     chars: Ints
 
-    def strings(self, ids: Ints) -> pa.StringArray:
+    def strings(self, ids: Ints) -> Table:
         """The strings of a column of ids.
 
         Args:
@@ -74,12 +71,11 @@ class FrozenPool:
         Returns:
             The strings, length n.
         """
-        import numpy as np
-        import pyarrow as pa
+        np, pa = numpy(), arrow()
 
         return self.texts.take(pa.array(ids.astype(np.int32, copy=False)))
 
-    def joined(self, ids: Ints, bounds: Ints) -> pa.StringArray:
+    def joined(self, ids: Ints, bounds: Ints) -> Table:
         """Strings put together from pieces of the pool.
 
         The pieces of all rows are gathered in one go, which lays them down one after the other in memory; the rows
@@ -92,8 +88,7 @@ class FrozenPool:
         Returns:
             The strings, one for each row.
         """
-        import numpy as np
-        import pyarrow as pa
+        np, pa = numpy(), arrow()
 
         pieces: Any = self.strings(ids)
         _, offsets, data = pieces.buffers()
@@ -111,7 +106,7 @@ class Ragged:
     """
 
     def __init__(self, lists: Sequence[Sequence[int]]) -> None:
-        import numpy as np
+        np = numpy()
 
         self.counts: Ints = np.array([len(items) for items in lists], dtype=np.int64)
         self.starts: Ints = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.counts)[:-1]]).astype(np.int64)
@@ -127,7 +122,7 @@ class Ragged:
         Returns:
             The items, in the shape of ``indices``.
         """
-        import numpy as np
+        np = numpy()
 
         starts = self.starts[keys]
         at: Ints = (starts[:, None] if indices.ndim == 2 else starts) + np.maximum(indices, 0)

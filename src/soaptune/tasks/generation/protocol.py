@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from soaptune.errors import ConfigError, MissingExtraError
-from soaptune.handles.arrow import Table
+from soaptune.errors import ConfigError
+from soaptune.handles.arrow import Table, arrow
+from soaptune.tasks.generation.arrays import numpy
 from soaptune.tasks.hooks import load_hook
 
-__all__ = ["ExampleGenerator", "Pools", "load_generator", "require"]
+__all__ = ["ExampleGenerator", "Pools", "load_generator"]
 
 Pools = Literal["standard", "held_out"]
 """Which values and templates rows are made of. Nothing of ``held_out`` occurs in ``standard``."""
@@ -66,25 +66,11 @@ def load_generator(path: str) -> ExampleGenerator:
         ConfigError: The path is malformed, cannot be imported, or leads to something that is not a generator.
         MissingExtraError: numpy or pyarrow is not installed.
     """
-    require("The heuristic generator")
+    # First, so that a missing package is told apart from a generator that cannot be imported.
+    numpy()
+    arrow()
     found: Any = load_hook(path)
     made: object = found() if isinstance(found, type) else found
     if not isinstance(made, ExampleGenerator):
         raise ConfigError(f"{path!r} is not a generator: it needs the methods columns() and levels().")
     return made
-
-
-def require(what: str) -> None:
-    """Says in time that the packages for columns of data are missing.
-
-    Args:
-        what: What needs them, as it should stand at the beginning of the message.
-
-    Raises:
-        MissingExtraError: numpy or pyarrow is not installed.
-    """
-    for package in ("numpy", "pyarrow"):
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise MissingExtraError(package, extra="train", what=what) from error

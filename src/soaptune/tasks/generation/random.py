@@ -8,15 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Ints: TypeAlias = NDArray[Any]
-    """A numpy array of integers."""
-    Bools: TypeAlias = NDArray[Any]
-    """A numpy array of truth values."""
+from soaptune.tasks.generation.arrays import Bools, Ints, numpy
 
 __all__ = ["Draws", "permutation"]
 
@@ -25,7 +18,7 @@ _GAMMA = 0x9E3779B97F4A7C15
 
 def _mix(x: Ints) -> Ints:
     """The finalizer of splitmix64, on an array of uint64 that it may overwrite."""
-    import numpy as np
+    np = numpy()
 
     x ^= x >> np.uint64(30)
     x *= np.uint64(0xBF58476D1CE4E5B9)
@@ -48,7 +41,7 @@ class Draws:
     """
 
     def __init__(self, seed: int, rows: Ints) -> None:
-        import numpy as np
+        np = numpy()
 
         self.seed = seed
         self.n = len(rows)
@@ -61,7 +54,7 @@ class Draws:
             name: What is drawn; another name gives unrelated values.
             part: Which of several values of that name.
         """
-        import numpy as np
+        np = numpy()
 
         return _mix(self._counters + np.uint64(_salt(self.seed, name, part)))
 
@@ -73,14 +66,14 @@ class Draws:
             bound: How many values are possible, at least 1 and below 2**32: one number, or one for each row.
             part: Which of several values of that name.
         """
-        import numpy as np
+        np = numpy()
 
         wide = np.asarray(bound).astype(np.uint64)
         return (((self.bits(name, part) >> np.uint64(32)) * wide) >> np.uint64(32)).astype(np.int64)
 
     def between(self, name: str, low: int | Ints, high: int | Ints) -> Ints:
         """A whole number from ``low`` to ``high``, both included, for each row, shape ``(n,)`` int64."""
-        import numpy as np
+        np = numpy()
 
         first = np.asarray(low)
         return first + self.below(name, np.maximum(np.asarray(high) - first + 1, 1))
@@ -92,14 +85,14 @@ class Draws:
             name: What is drawn.
             share: A probability, or one for each row.
         """
-        import numpy as np
+        np = numpy()
 
         threshold = np.rint(np.asarray(share, dtype=np.float64) * 2.0**32).astype(np.uint64)
         return (self.bits(name) >> np.uint64(32)) < threshold
 
     def weighted(self, name: str, weights: Sequence[float]) -> Ints:
         """An index into ``weights`` for each row, shape ``(n,)`` int64, in proportion to the weights."""
-        import numpy as np
+        np = numpy()
 
         ends = np.cumsum(np.asarray(weights, dtype=np.float64))
         thresholds = np.rint(ends / ends[-1] * 2.0**32).astype(np.uint64)
@@ -116,7 +109,7 @@ class Draws:
         Returns:
             Shape ``(n, k)`` int64; -1 where a row has no more to choose from.
         """
-        import numpy as np
+        np = numpy()
 
         width = max(int(counts.max(initial=0)), k, 1)
         keys: Ints = np.empty((self.n, width), dtype=np.uint64)
@@ -132,6 +125,6 @@ class Draws:
 
 def permutation(seed: int, name: str, n: int) -> Ints:
     """The numbers 0 to ``n - 1`` in an order that the seed and the name fix, shape ``(n,)`` int64."""
-    import numpy as np
+    np = numpy()
 
     return np.argsort(Draws(seed, np.arange(n)).bits(name), kind="stable").astype(np.int64)

@@ -11,15 +11,12 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from soaptune.errors import DataError
+from soaptune.handles.arrow import Table
+from soaptune.tasks.generation.arrays import Bools, Ints, numpy
 from soaptune.tasks.generation.pools import FrozenPool, Pool, Ragged
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from soaptune.tasks.generation.random import Bools, Draws, Ints
+from soaptune.tasks.generation.random import Draws
 
 __all__ = ["Phrase", "Script", "Slots", "Written"]
 
@@ -108,7 +105,7 @@ class Written:
     bounds: Ints
     positions: Ints
 
-    def strings(self, pool: FrozenPool) -> pa.StringArray:
+    def strings(self, pool: FrozenPool) -> Table:
         """The documents' texts."""
         return pool.joined(self.ids, self.bounds)
 
@@ -141,7 +138,7 @@ class Script:
         slots: Slots,
         pool: Pool,
     ) -> None:
-        import numpy as np
+        np = numpy()
 
         self._name = name
         self._slots = slots
@@ -163,7 +160,9 @@ class Script:
             ]
             for key, items in zip(itertools.product(*(axes[a] for a in used)), lists, strict=True):
                 if not items:
-                    raise DataError(f"{name}: the passage {passage!r} has no phrase for {dict(zip(used, key, strict=True))}.")
+                    raise DataError(
+                        f"{name}: the passage {passage!r} has no phrase for {dict(zip(used, key, strict=True))}."
+                    )
             self._choices[passage] = Ragged(lists)
         # Phrases of the first passage of a document come without the joining text: id + n_phrases.
         self._n_phrases = len(with_join)
@@ -178,7 +177,9 @@ class Script:
         for phrase in phrases:
             for axis, values in phrase.when.items():
                 if axis not in axes or not set(values) <= set(axes[axis]):
-                    raise DataError(f"{self._name}: a phrase of {passage!r} names {axis}={values}, which does not exist.")
+                    raise DataError(
+                        f"{self._name}: a phrase of {passage!r} names {axis}={values}, which does not exist."
+                    )
 
     @property
     def passages(self) -> tuple[str, ...]:
@@ -200,7 +201,7 @@ class Script:
         Returns:
             The documents.
         """
-        import numpy as np
+        np = numpy()
 
         n = draws.n
         phrases: Ints = np.zeros((n, len(self._passages)), dtype=np.int64)
@@ -218,7 +219,7 @@ class Script:
 
     def _lay_out(self, phrases: Ints, slots: Ints, pool: FrozenPool) -> Written:
         """Turns phrases into pieces: literals as they are, slots replaced by the row's text, empty ones dropped."""
-        import numpy as np
+        np = numpy()
 
         n, width = phrases.shape
         flat = phrases.reshape(-1)

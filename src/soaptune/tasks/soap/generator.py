@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.arrow import Table, arrow, compute
+from soaptune.tasks.generation.arrays import Ints, numpy
 from soaptune.tasks.generation.facts import fact_column
 from soaptune.tasks.generation.pools import FrozenPool, Pool
-from soaptune.tasks.generation.protocol import Pools, require
+from soaptune.tasks.generation.protocol import Pools
 from soaptune.tasks.generation.random import Draws, permutation
 from soaptune.tasks.generation.scripts import Script
 from soaptune.tasks.soap.grid import AXES, plausible_cells
@@ -22,9 +23,6 @@ from soaptune.tasks.soap.speech import Speech
 from soaptune.tasks.soap.tables import CaseTables, case_tables
 from soaptune.tasks.soap.visits import Patients, draw_visits
 from soaptune.tasks.soap.vocabulary import Lexicon
-
-if TYPE_CHECKING:
-    from soaptune.tasks.generation.random import Ints
 
 __all__ = ["SoapGenerator"]
 
@@ -55,7 +53,7 @@ class _Plan:
 
 @functools.lru_cache(maxsize=2)
 def _plan(pools: Pools) -> _Plan:
-    import numpy as np
+    np = numpy()
 
     lexicon, levels, pool = Lexicon.read(), Levels(), Pool()
     ages = [group.name for group in lexicon.age_groups]
@@ -98,9 +96,6 @@ class SoapGenerator:
     soon as there are as many rows as cells.
     """
 
-    def __init__(self) -> None:
-        require("The generator of the SOAP task")
-
     def levels(self) -> tuple[str, ...]:
         """The verbosity levels, the shortest first."""
         return Levels().names
@@ -135,12 +130,12 @@ class SoapGenerator:
         plan = _plan(pools)
         weights = plan.levels.weights(verbosity)
         bounds = [*range(start, stop, _BLOCK), stop]
-        blocks = [_block(plan, seed, low, high, weights, pools) for low, high in zip(bounds, bounds[1:], strict=False)]
+        blocks = [_block(plan, seed, low, high, weights, pools) for low, high in itertools.pairwise(bounds)]
         return arrow().concat_tables(blocks or [_block(plan, seed, 0, 1, weights, pools).slice(0, 0)])
 
 
 def _block(plan: _Plan, seed: int, start: int, stop: int, weights: list[float], pools: Pools) -> Table:
-    import numpy as np
+    np = numpy()
 
     rows = np.arange(start, stop)
     draws = Draws(seed, rows)
@@ -151,9 +146,7 @@ def _block(plan: _Plan, seed: int, start: int, stop: int, weights: list[float], 
     condition = plan.conditions[cell, turn]
     patients = _patients(plan, draws, plan.cells[cell], condition, draws.weighted("verbosity", weights))
     ages = [group.name for group in plan.lexicon.age_groups]
-    visits = draw_visits(
-        draws, patients, tables=plan.tables, levels=plan.levels, speech=plan.speech, age_groups=ages
-    )
+    visits = draw_visits(draws, patients, tables=plan.tables, levels=plan.levels, speech=plan.speech, age_groups=ages)
     texts = {
         name: script.write(
             draws,
@@ -178,9 +171,7 @@ def _block(plan: _Plan, seed: int, start: int, stop: int, weights: list[float], 
         **{name: text.strings(plan.pool) for name, text in texts.items()},
         "facts": facts,
         "group": plan.pool.strings(plan.groups[cell, turn]),
-        **{
-            axis: plan.pool.strings(plan.names[axis][plan.cells[cell, k]]) for k, axis in enumerate(AXES)
-        },
+        **{axis: plan.pool.strings(plan.names[axis][plan.cells[cell, k]]) for k, axis in enumerate(AXES)},
         "verbosity": plan.pool.strings(plan.names["verbosity"][patients.level]),
         "condition": plan.pool.strings(plan.tables.name[condition]),
     }
@@ -188,7 +179,7 @@ def _block(plan: _Plan, seed: int, start: int, stop: int, weights: list[float], 
 
 
 def _patients(plan: _Plan, draws: Draws, axes: Ints, condition: Ints, level: Ints) -> Patients:
-    import numpy as np
+    np = numpy()
 
     lexicon = plan.lexicon
     _, kind, group, context = axes.T

@@ -65,9 +65,7 @@ def plausible_cells(pools: Pools = "standard") -> tuple[Cell, ...]:
     lexicon = Lexicon.read()
     found: list[Cell] = []
     for at, cell in _cells(lexicon):
-        fitting = tuple(
-            k for k, c in enumerate(lexicon.conditions) if _fits(c, cell, held_out=pools == "held_out")
-        )
+        fitting = tuple(k for k, c in enumerate(lexicon.conditions) if _fits(c, cell, held_out=pools == "held_out"))
         # Exclusions speak of the standard grid; a held-out condition says itself whom it fits.
         if fitting and (pools == "held_out" or not any(e.hits(cell) for e in lexicon.exclusions)):
             found.append(Cell(*at, conditions=fitting))

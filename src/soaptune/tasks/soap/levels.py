@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from soaptune.errors import ConfigError
+from soaptune.tasks.generation.arrays import Ints, numpy
 from soaptune.tasks.soap.vocabulary import read_json
-
-if TYPE_CHECKING:
-    from soaptune.tasks.generation.random import Ints
 
 __all__ = ["Levels"]
 
@@ -25,7 +22,7 @@ class Levels:
     """
 
     def __init__(self) -> None:
-        import numpy as np
+        np = numpy()
 
         source = read_json("phrases_levels.json")
         levels = source["levels"]

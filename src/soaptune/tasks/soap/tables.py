@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from soaptune.tasks.generation.arrays import Ints, numpy
 from soaptune.tasks.generation.pools import Pool, Ragged
 from soaptune.tasks.generation.protocol import Pools
 from soaptune.tasks.soap.vocabulary import VITALS, AgeGroup, Condition, Lexicon, Treatment
-
-if TYPE_CHECKING:
-    from soaptune.tasks.generation.random import Ints
 
 __all__ = ["SEXES", "CaseTables", "TreatmentTables", "case_tables"]
 
@@ -56,6 +53,7 @@ class CaseTables:
         findings: By condition, two for each: in the clinic, by video.
         precautions: By condition, two for each: for young children, for all others.
         durations: By case.
+        duration_days: The same in whole days, at least 1.
         treatments: By case, indices into `treatment`.
         history: By case, two for each: female, male. Indices into `history_texts`.
         history_texts: Ids of all history items.
@@ -77,6 +75,7 @@ class CaseTables:
     findings: Ragged
     precautions: Ragged
     durations: Ragged
+    duration_days: Ragged
     treatments: Ragged
     history: Ragged
     history_texts: Ints
@@ -92,13 +91,13 @@ def _days(amount: int, unit: str) -> float:
     return amount * _DAYS[unit.rstrip("s")]
 
 
-def _durations(condition: Condition, age: AgeGroup) -> list[str]:
-    """How long it may have lasted: never longer than three quarters of the youngest patient's life."""
+def _durations(condition: Condition, age: AgeGroup) -> list[tuple[int, str]]:
+    """How long it may have lasted: not longer than three quarters of the youngest patient's life."""
     said = condition.duration
     options = [(n, unit) for unit in said.unit for n in range(said.min, said.max + 1)]
     fitting = [(n, unit) for n, unit in options if _days(n, unit) <= 0.75 * age.min_days]
     fitting = fitting or [min(options, key=lambda option: _days(*option))]
-    return [f"{n} {unit.rstrip('s')}{'' if n == 1 else 's'}" for n, unit in fitting]
+    return [(n, unit.rstrip("s")) for n, unit in fitting]
 
 
 def _words(texts: Iterable[str]) -> set[str]:
@@ -140,7 +139,7 @@ def case_tables(lexicon: Lexicon, *, pools: Pools, pool: Pool) -> CaseTables:
     Returns:
         The tables.
     """
-    import numpy as np
+    np = numpy()
 
     extras = lexicon.extras
     conditions, ages = lexicon.conditions, lexicon.age_groups
@@ -172,6 +171,7 @@ def case_tables(lexicon: Lexicon, *, pools: Pools, pool: Pool) -> CaseTables:
     def strings(lists: Iterable[Iterable[str]]) -> Ragged:
         return Ragged([pool.add_all(items) for items in lists])
 
+    lasting = [_durations(c, age) for c in conditions for age in ages]
     sexes = [[k for k, sex in enumerate(SEXES) if c.sex in ("any", sex)] for c in conditions]
     return CaseTables(
         name=np.array(pool.add_all(c.name for c in conditions)),
@@ -183,7 +183,8 @@ def case_tables(lexicon: Lexicon, *, pools: Pools, pool: Pool) -> CaseTables:
         follow_up=strings(c.follow_up for c in conditions),
         findings=strings(_findings(c, video=video) for c in conditions for video in (False, True)),
         precautions=strings(precautions(c, key) for c in conditions for key in ("precaution_young", "precaution")),
-        durations=strings(_durations(c, age) for c in conditions for age in ages),
+        durations=strings([f"{n} {unit}{'' if n == 1 else 's'}" for n, unit in case] for case in lasting),
+        duration_days=Ragged([[max(1, int(_days(n, unit))) for n, unit in case] for case in lasting]),
         treatments=Ragged(
             [[treatment_at[id(t)] for t in c.treatments if _treats(t, c, age)] for c in conditions for age in ages]
         ),

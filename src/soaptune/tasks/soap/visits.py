@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from soaptune.tasks.generation.arrays import Bools, Ints, numpy
+from soaptune.tasks.generation.random import Draws
+from soaptune.tasks.soap.levels import Levels
 from soaptune.tasks.soap.slots import LISTS
 from soaptune.tasks.soap.speech import Sheet, Speech
-
-if TYPE_CHECKING:
-    from soaptune.tasks.generation.random import Bools, Draws, Ints
-    from soaptune.tasks.soap.levels import Levels
-    from soaptune.tasks.soap.tables import CaseTables
+from soaptune.tasks.soap.tables import CaseTables
 
 __all__ = ["Patients", "Visits", "draw_visits"]
 
@@ -88,7 +86,7 @@ def draw_visits(
     Returns:
         The visits.
     """
-    import numpy as np
+    np = numpy()
 
     p, n = patients, draws.n
     sheet = Sheet(n)
@@ -105,11 +103,12 @@ def draw_visits(
     # What is wrong.
     for slot, table, key in (
         ("complaint", tables.complaints, p.condition),
-        ("duration", tables.durations, case),
         ("follow_up", tables.follow_up, p.condition),
         ("precaution", tables.precautions, 2 * p.condition + ~young),
     ):
         sheet.put(slot, table.take(key, draws.below(slot, table.counts[key])))
+    lasted = draws.below("duration", tables.durations.counts[case])
+    sheet.put("duration", tables.durations.take(case, lasted))
     sheet.put("diagnosis", tables.name[p.condition])
     for name, plural, table, key, last in (
         ("symptom", "symptoms", tables.symptoms, p.condition, "and"),
@@ -154,7 +153,8 @@ def draw_visits(
 
     # The rest of the story.
     speech.put_patient(sheet, draws, p.age, p.sex, p.group, carer=p.carer)
-    speech.put_story(sheet, draws, later=p.later, carer=p.carer, working=working, pupil=pupil)
+    days = tables.duration_days.take(case, lasted)
+    speech.put_story(sheet, draws, days, later=p.later, carer=p.carer, working=working, pupil=pupil)
     smoking = speech.put_smoking(sheet, draws, p.age, adult=adult)
     count = _count(draws, levels, p.level, "vitals")
     speech.put_vitals(sheet, draws, tables.vitals[case], count, remote=p.remote, young=young, grown=adult | pupil)

@@ -95,7 +95,7 @@ class Condition(Config):
     denied: tuple[str, ...]
     history: tuple[Said, ...]
     findings: tuple[Said, ...]
-    vitals: dict[str, tuple[float, float]] = {}
+    vitals: dict[str, tuple[float, float]] = Field(default={})
     treatments: tuple[Treatment, ...]
     instructions: tuple[str, ...]
     follow_up: tuple[str, ...]

@@ -1,0 +1,235 @@
+"""`Evaluator`: the step that turns a `Model` and a `Dataset` into an `EvalReport`, by asking the model in a job."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from soaptune import tiny
+from soaptune.config import Config
+from soaptune.errors import MissingExtraError, Violation
+from soaptune.evaluate.judges import Facts
+from soaptune.handles.dataset import Dataset
+from soaptune.handles.model import Model
+from soaptune.handles.report import EvalReport
+from soaptune.jobs.backend import Backend
+from soaptune.jobs.job import Job
+from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.step import Step
+
+__all__ = ["EvalPlan", "Evaluator"]
+
+_MODEL_INPUT, _DATA_INPUT, _BASE_INPUT = "../inputs/model", "../inputs/data", "../inputs/base"
+_FEW = 30
+_REQUIREMENTS = """\
+torch>=2.4
+transformers>=4.56,<5
+datasets>=3
+peft>=0.13
+safetensors>=0.4
+pydantic>=2.8
+jsonschema>=4.20
+rich>=13
+"""
+
+
+class Evaluator(Step):
+    """Evaluates a model on a split of a data set.
+
+    Examples:
+        >>> evaluator = Evaluator(judge=Facts(), max_samples=200)
+        >>> report = evaluator.run(model, data, on=LocalBackend("runs"))  # doctest: +SKIP
+        >>> report.metrics["schema_valid"]  # doctest: +SKIP
+    """
+
+    judge: Facts = Field(default_factory=Facts)
+    """What decides whether an answer says what it should."""
+
+    split: str = "test"
+    """The split that is scored."""
+
+    max_samples: int | None = Field(default=None, ge=1)
+    """How many examples to score at most, chosen by `seed`; None scores all of the split."""
+
+    base: bool = True
+    """Whether to score the base model too, on the same examples, and to compare the two (paired)."""
+
+    batch_size: int = Field(default=32, ge=1)
+    """How many prompts are answered together."""
+
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """How many tokens an answer may have. None takes a quarter more than the longest reference answer, and 32 more."""
+
+    engine: Literal["transformers"] = "transformers"
+    """What generates: ``"transformers"`` runs the model in the job's own process."""
+
+    constrained: bool = False
+    """Whether decoding is held to the task's schema. Off, the schema-valid rate is the model's own."""
+
+    seed: int = Field(default=0, ge=0)
+    """Fixes the sample and the intervals. Answers are greedy and draw nothing."""
+
+    resamples: int = Field(default=2_000, ge=1_000)
+    """How often the bootstrap draws for an interval."""
+
+    name: str = "evaluate"
+    """The job's name, as backends show it."""
+
+    def check(self) -> list[Violation]:
+        """All that is wrong with the options themselves: nothing that their types do not already refuse."""
+        return []
+
+    def compile(self, model: Model, data: Dataset, *, on: Backend) -> JobSpec:  # noqa: ARG002 - the same everywhere
+        """Writes the job down, without running anything.
+
+        Args:
+            model: The model.
+            data: The examples.
+            on: The backend; the job is the same on all of them.
+
+        Returns:
+            The job. The same input gives the same bytes.
+        """
+        inputs = {"model": str(model.path), "data": str(data.path)}
+        base = _base_of(model)
+        if base and base != tiny.NAME and Path(base).expanduser().is_dir():
+            inputs["base"] = str(Path(base).expanduser().absolute())
+            base = _BASE_INPUT
+        plan = EvalPlan(
+            evaluator=self,
+            model=_MODEL_INPUT,
+            model_fingerprint=model.fingerprint,
+            data=_DATA_INPUT,
+            data_fingerprint=data.fingerprint,
+            base=base,
+        )
+        step = json.dumps(plan.model_dump(mode="json"), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+        token = model.manifest.token
+        return JobSpec(
+            name=self.name,
+            kind="report",
+            files={"step.json": step, "requirements.txt": _REQUIREMENTS},
+            entrypoint=("python", "-m", "soaptune.runtime.evaluate", "step.json"),
+            inputs=inputs,
+            secrets={"HF_TOKEN": token} if token else {},
+        )
+
+    def preflight(self, model: Model, data: Dataset, *, on: Backend) -> list[Violation]:
+        """Looks at the split, the task and the installed packages, before anything costs time.
+
+        Args:
+            model: The model.
+            data: The examples.
+            on: The backend that is to run the job.
+        """
+        found = [*self._split_findings(data), *_task_findings(model, data)]
+        if self.base and not _base_of(model):
+            message = "The model was trained from new weights; there is no base model to compare with."
+            found.append(Violation(path="base", code="no-base", level="warning", message=message))
+        if on.name == "local":
+            needed = ["torch", "transformers", "numpy", *(["peft"] if model.adapter else [])]
+            found += [
+                Violation(
+                    path="engine",
+                    code="missing-extra",
+                    message=str(MissingExtraError(package, extra="train", what="Evaluating on this machine")),
+                )
+                for package in needed
+                if importlib.util.find_spec(package) is None
+            ]
+        return found
+
+    def submit(self, model: Model, data: Dataset, *, on: Backend) -> Job[EvalReport]:
+        """Starts the job and comes back at once.
+
+        Args:
+            model: The model.
+            data: The examples.
+            on: Where it runs.
+
+        Returns:
+            The job; its ``result()`` is the report.
+
+        Raises:
+            CheckFailed: The check or the preflight found an error.
+        """
+        return self._submit(model, data, on=on)
+
+    def run(self, model: Model, data: Dataset, *, on: Backend) -> EvalReport:
+        """Runs the job to its end, with a progress bar.
+
+        Args:
+            model: The model.
+            data: The examples; any data set with the task's fields, also one that the model was not trained on.
+            on: Where it runs.
+
+        Returns:
+            The report.
+
+        Raises:
+            CheckFailed: The check or the preflight found an error.
+            JobFailed: The job failed; the error has the last lines of its log.
+        """
+        return self._run(model, data, on=on)
+
+    def _split_findings(self, data: Dataset) -> list[Violation]:
+        if self.split not in data.splits:
+            return [
+                Violation(
+                    path="split",
+                    code="no-such-split",
+                    message=f"The data set has no split {self.split!r}; it has {', '.join(data.splits) or 'none'}.",
+                    hint='Make the splits with dataset.split("80/10/10"), or name another one.',
+                )
+            ]
+        n = min(data.counts[self.split], self.max_samples or data.counts[self.split])
+        if n == 0:
+            hint = "Look at dataset.ledger for what became of the rows."
+            return [Violation(path="split", code="no-rows", message=f"The split {self.split!r} is empty.", hint=hint)]
+        if n < _FEW:
+            message = f"Only {n} examples are scored; the intervals will be wide."
+            return [Violation(path="split", code="few-examples", level="warning", message=message)]
+        return []
+
+
+class EvalPlan(Config):
+    """What travels into the job."""
+
+    evaluator: Evaluator
+    """The step."""
+    model: str
+    """Folder of the model."""
+    model_fingerprint: str
+    """Which model it must be."""
+    data: str
+    """Folder of the data set."""
+    data_fingerprint: str
+    """Which data set it must be."""
+    base: str
+    """Name or folder of the base model; empty when there is none."""
+
+
+def _base_of(model: Model) -> str:
+    return "" if model.manifest.spec.get("initialization") == "random" else model.base
+
+
+def _task_findings(model: Model, data: Dataset) -> list[Violation]:
+    task = model.manifest.task
+    if task is None or task.fingerprint == data.task.fingerprint:
+        return []
+    missing = [name for name in task.fields if name not in data.task.fields]
+    if missing:
+        return [
+            Violation(
+                path="data",
+                code="other-task",
+                message=f"The model has learned the task {task.name!r}; the data lacks its {', '.join(missing)}.",
+                hint="Load the data with columns= that map to the fields of the model's task.",
+            )
+        ]
+    message = f"The data is of the task {data.task.name!r}; the model is asked with the task that it has learned."
+    return [Violation(path="data", code="other-prompt", level="warning", message=message)]

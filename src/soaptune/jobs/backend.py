@@ -1,0 +1,47 @@
+"""`Backend`: where steps run. This machine is `soaptune.jobs.local.LocalBackend`; others follow the same protocol."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from soaptune.jobs.job import Job
+from soaptune.jobs.spec import JobSpec
+
+__all__ = ["Backend"]
+
+
+class Backend(Protocol):
+    """A place where jobs run. Cheap to make; nothing connects or is written before the first use."""
+
+    @property
+    def name(self) -> str:
+        """The kind of backend: ``"local"``."""
+        ...
+
+    def submit(self, spec: JobSpec, *, key: str | None = None) -> Job[Any]:
+        """Starts a job and comes back at once.
+
+        Args:
+            spec: The job.
+            key: Idempotency key. It is written down before anything is sent: submitting again under the same key
+                gives the job that is there already.
+
+        Raises:
+            BackendError: The job cannot be started.
+        """
+        ...
+
+    def job(self, job_id: str) -> Job[Any]:
+        """Finds a job again, also from another process.
+
+        Args:
+            job_id: Its id, bare or qualified with the backend's name.
+
+        Raises:
+            JobNotFound: There is none of that id.
+        """
+        ...
+
+    def jobs(self) -> list[Job[Any]]:
+        """All jobs of this backend, the newest first."""
+        ...

@@ -1,0 +1,183 @@
+"""`Job`: a submitted `JobSpec`, the same on every backend."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from soaptune.errors import BackendError, JobCancelled, JobFailed, JobTimeout
+from soaptune.jobs.hints import hint_for
+from soaptune.jobs.spec import JobSpec
+
+__all__ = ["ENDED", "Event", "Job", "JobStatus"]
+
+T = TypeVar("T")
+
+JobStatus = Literal["pending", "running", "done", "failed", "cancelled"]
+"""Where a job stands."""
+
+ENDED: frozenset[JobStatus] = frozenset({"done", "failed", "cancelled"})
+"""The states that a job never leaves."""
+
+_TAIL = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened to a job.
+
+    Attributes:
+        kind: ``"state"`` or ``"progress"``.
+        data: For a state its ``state``, ``time`` and ``reason``; for progress ``done``, ``total``, ``unit`` and what
+            else the job says (``loss``, ``tokens_per_s``).
+    """
+
+    kind: Literal["state", "progress"]
+    data: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Job(ABC, Generic[T]):
+    """A submitted job. It lives in the backend, not in this object: ``backend.job(id)`` finds it again."""
+
+    def __init__(self, job_id: str, spec: JobSpec) -> None:
+        self._id = job_id
+        self._spec = spec
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self._id
+
+    @property
+    def spec(self) -> JobSpec:
+        """What was submitted."""
+        return self._spec
+
+    @property
+    @abstractmethod
+    def status(self) -> JobStatus:
+        """Where the job stands."""
+
+    @property
+    @abstractmethod
+    def reason(self) -> str:
+        """Why the job ended, in words; empty while it runs and when it is done."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where a person can look at the job."""
+
+    @abstractmethod
+    def events(self) -> list[Event]:
+        """What has happened so far, in order."""
+
+    @abstractmethod
+    def logs(self, *, follow: bool = False) -> Iterator[str]:
+        """The lines of the job's log, without their line ends.
+
+        Args:
+            follow: Whether to wait for further lines until the job ends.
+        """
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Stops the job with everything that it has started. Does nothing to a job that has ended."""
+
+    @abstractmethod
+    def _open(self) -> T:
+        """Opens what the job left behind."""
+
+    @abstractmethod
+    def _has_result(self) -> bool:
+        """Whether there is something to open."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Waits until the job has ended well; an endpoint's job until it answers.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Raises:
+            JobFailed: It failed; the error has the last lines of the log and what to do about it.
+            JobCancelled: It was cancelled.
+            JobTimeout: It goes on; the time is up.
+        """
+        for pause in self._until_ended(timeout):
+            time.sleep(pause)
+
+    async def wait_async(self, timeout: float | None = None) -> None:
+        """As `wait`, without blocking the event loop."""
+        for pause in self._until_ended(timeout):
+            await asyncio.sleep(pause)
+
+    def _until_ended(self, timeout: float | None) -> Iterator[float]:
+        """Yields how long to pause until the job has ended or its endpoint is up."""
+        end = None if timeout is None else time.monotonic() + timeout
+        pause = 0.02
+        while not self._settled():
+            if end is not None and time.monotonic() >= end:
+                raise JobTimeout(f"the job {self.id} is {self.status} after {timeout:g} s; it goes on running")
+            yield pause
+            pause = min(pause * 1.5, 0.5)
+
+    def _settled(self) -> bool:
+        """Whether there is nothing more to wait for.
+
+        Raises:
+            JobFailed: The job failed.
+            JobCancelled: The job was cancelled.
+        """
+        status = self.status
+        if status == "failed":
+            raise self.failure()
+        if status == "cancelled":
+            raise JobCancelled(f"the job {self.id} was cancelled: {self.reason}", job_id=self.id, log_tail=self._tail())
+        return status == "done" or (self._spec.kind == "endpoint" and self._has_result())
+
+    def failure(self) -> JobFailed:
+        """The error that says why a failed job failed."""
+        tail = self._tail()
+        hint = hint_for("\n".join([*tail, self.reason]))
+        shown = "\n".join(f"  | {line}" for line in tail[-12:])
+        message = f"the job {self.id} failed: {self.reason}"
+        if hint:
+            message += f"\nWhat to do: {hint}"
+        if shown:
+            message += f"\nThe end of its log ({self.url}):\n{shown}"
+        return JobFailed(message, job_id=self.id, log_tail=tail, hint=hint)
+
+    def _tail(self) -> list[str]:
+        return list(deque(self.logs(), maxlen=_TAIL))
+
+    def result(self) -> T:
+        """What the job made. Waits for nothing but an endpoint that is starting.
+
+        Returns:
+            A handle: a dataset, a model, a report or an endpoint.
+
+        Raises:
+            BackendError: The job has not ended yet, or leaves no handle.
+            JobFailed: The job failed.
+            JobCancelled: The job was cancelled.
+        """
+        if self._spec.kind == "command":
+            raise BackendError(f"the job {self.id} runs a command line and leaves no handle; its files are at {self.url}")
+        if self._spec.kind == "endpoint":
+            self.wait()
+        if not self._settled():
+            raise BackendError(f"the job {self.id} is {self.status}; wait() for it first")
+        if not self._has_result():
+            raise self.failure()
+        return self._open()
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r}, {self.status})"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{self.id}</code>: {self.status}"

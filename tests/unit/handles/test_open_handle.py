@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from soaptune.errors import DataError
+from soaptune.handles import open_handle
+from soaptune.handles.dataset import Dataset
+from soaptune.handles.files import write_json
+from soaptune.handles.taskspec import TaskSpec
+
+
+def test_a_folder_opens_as_what_its_manifest_says(tmp_path: Path, task: TaskSpec) -> None:
+    table = pa.table({"id": ["a"], "ticket": ["x"], "title": ["y"], "urgency": ["1"]})
+    Dataset.write(tmp_path / "data", {"train": table}, task=task, how={})
+    handle = open_handle(tmp_path / "data")
+    assert isinstance(handle, Dataset)
+    assert handle.splits == ("train",)
+
+
+def test_other_folders_are_data_errors(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"manifest\.json does not exist"):
+        open_handle(tmp_path)
+    write_json(tmp_path / "manifest.json", {"kind": "cake"})
+    with pytest.raises(DataError, match="'cake'; this soaptune knows dataset, model"):
+        open_handle(tmp_path)
+    write_json(tmp_path / "manifest.json", [])
+    with pytest.raises(DataError, match="kind None"):
+        open_handle(tmp_path)
