@@ -22,7 +22,7 @@ if importlib.util.find_spec("arctic_training") is None:
     pytest.skip("needs the extra 'train'", allow_module_level=True)
 
 DEFAULTS = Path(__file__).parents[1] / "unit" / "train" / "fixtures" / "arctic_defaults.yaml"
-DTYPES = {"bf16": "torch.bfloat16", "fp32": "torch.float32", "fp16": "torch.float16"}
+DTYPES = {"bf16": "DType.BF16", "fp32": "DType.FP32", "fp16": "DType.FP16"}
 
 # Loads every config of a stage as the `arctic_training` command does. It is a process of its own, because making a
 # config starts torch.distributed, and because nobody wants torch in the process of the unit tests.

@@ -1,9 +1,9 @@
 """The in-process engine against a real transformers model: batches, padding, ends and limits change no answer."""
 
+import json
+
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from soaptune.engines import GenerationRequest
 from soaptune.errors import EngineError
@@ -14,48 +14,17 @@ from soaptune.runtime.engine import TransformersEngine
 from soaptune.runtime.loading import load_model
 from soaptune.runtime.perplexity import answer_losses
 
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 TEXTS = ["one", "a somewhat longer question about nothing at all", "two words", "x", "the last of the five questions"]
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
-    fast = Tokenizer(models.BPE())
-    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    fast.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    fast.train_from_iterator(
-        TEXTS, trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet)
-    )
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=fast, eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=special[1:2]
-    )
-    made.chat_template = TEMPLATE
-    return made
+def tokenizer(random_tokenizer):
+    return random_tokenizer
 
 
 @pytest.fixture(scope="module")
-def model(tokenizer):
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
-        initializer_range=0.3,
-    )
-    made = Qwen3ForCausalLM(config).eval()
-    made.generation_config.eos_token_id = None
-    return made
+def model(random_model):
+    return random_model
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +101,33 @@ def test_an_answer_never_outgrows_the_model(engine):
 def test_an_unknown_adapter_is_refused(engine):
     (answer,) = engine.generate([ask("one", adapter="nobody")])
     assert "nobody" in str(answer.error)
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "string"}, "b": {"type": "integer"}},
+    "required": ["a", "b"],
+    "additionalProperties": False,
+}
+
+
+def test_a_schema_makes_every_answer_valid_and_leaves_free_answers_alone(engine):
+    pytest.importorskip("llguidance")
+    requests = [ask(text, schema=SCHEMA if index % 2 else None) for index, text in enumerate(TEXTS)]
+    answers = engine.generate(requests)
+    free = engine.generate([ask(text) for text in TEXTS])
+    for index, answer in enumerate(answers):
+        if index % 2:
+            assert list(json.loads(answer.text)) == ["a", "b"]
+        else:
+            assert answer == free[index]
+
+
+def test_a_schema_that_cannot_be_followed_fails_its_own_request_alone(engine):
+    pytest.importorskip("llguidance")
+    bad, good = engine.generate([ask("one", schema={"type": "no such type"}), ask("one")])
+    assert isinstance(bad.error, EngineError)
+    assert good.error is None
 
 
 def test_a_drawn_answer_depends_on_its_seed_alone(engine):

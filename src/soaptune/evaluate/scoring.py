@@ -57,8 +57,8 @@ def predict(spec: TaskSpec, completion: Completion) -> Prediction:
 
     Returns:
         The prediction. Its error is a code of `soaptune.tasks.parsing.CODES`; ``"cut-off"`` for an answer that used up
-        its tokens and is not valid as it stands; ``"not-asked"`` where the engine could not ask, as for a prompt that is
-        too long.
+        its tokens and is not valid as it stands; ``"not-asked"`` where the engine could not ask, as for a prompt that
+        is too long.
     """
     if completion.error is not None:
         return Prediction("", None, "not-asked")

@@ -61,7 +61,7 @@ def read_jsonl(path: Path) -> RawRows:
             if not line.strip():
                 continue
             try:
-                value: Any = _DECODER.decode(line.decode("utf-8"))
+                value: Any = _DECODER.decode(line.rstrip(b"\r\n").decode("utf-8"))
             except (ValueError, RecursionError) as error:
                 rows.add_bad(_complaint(error), line=number)
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from soaptune.errors import Violation
 from soaptune.jobs.job import Job
 from soaptune.jobs.spec import JobSpec
 
@@ -18,16 +19,24 @@ class Backend(Protocol):
         """The kind of backend: ``"local"``."""
         ...
 
+    def preflight(self, spec: JobSpec) -> list[Violation]:
+        """What of this backend stands in the way of a job: everything at once, before anything is sent.
+
+        Args:
+            spec: The job.
+        """
+        ...
+
     def submit(self, spec: JobSpec, *, key: str | None = None) -> Job[Any]:
         """Starts a job and comes back at once.
 
         Args:
             spec: The job.
-            key: Idempotency key. It is written down before anything is sent: submitting again under the same key
-                gives the job that is there already.
+            key: Idempotency key of this submission. It is written down before anything is sent: submitting again
+                under the same key gives the job that is there already, whatever has become of it.
 
         Raises:
-            BackendError: The job cannot be started.
+            BackendError: The job cannot be started, or the key belongs to a job with another spec.
         """
         ...
 

@@ -24,7 +24,8 @@ JobStatus = Literal["pending", "running", "done", "failed", "cancelled"]
 ENDED: frozenset[JobStatus] = frozenset({"done", "failed", "cancelled"})
 """The states that a job never leaves."""
 
-_TAIL = 40
+_SHOWN = 20
+"""Lines of a log that an error message shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,16 @@ class Event:
 
 
 class Job(ABC, Generic[T]):
-    """A submitted job. It lives in the backend, not in this object: ``backend.job(id)`` finds it again."""
+    """A submitted job. It lives in the backend, not in this object: ``backend.job(id)`` finds it again.
+
+    A backend's own subclass says how to look at the job; waiting, failing and giving the result are the same on all.
+    """
+
+    TAIL = 60
+    """Lines of its log that a failed job's error carries."""
+
+    LONGEST_PAUSE = 0.5
+    """Seconds between two looks at a job that is waited for, once it has run for a while."""
 
     def __init__(self, job_id: str, spec: JobSpec) -> None:
         self._id = job_id
@@ -77,6 +87,11 @@ class Job(ABC, Generic[T]):
     def events(self) -> list[Event]:
         """What has happened so far, in order."""
 
+    def progress(self) -> dict[str, Any]:
+        """What the job said last of its progress; empty before it has said anything."""
+        lines = [event.data for event in self.events() if event.kind == "progress"]
+        return lines[-1] if lines else {}
+
     @abstractmethod
     def logs(self, *, follow: bool = False) -> Iterator[str]:
         """The lines of the job's log, without their line ends.
@@ -108,23 +123,42 @@ class Job(ABC, Generic[T]):
             JobCancelled: It was cancelled.
             JobTimeout: It goes on; the time is up.
         """
-        for pause in self._until_ended(timeout):
+        for pause in self.pauses(timeout):
             time.sleep(pause)
 
     async def wait_async(self, timeout: float | None = None) -> None:
-        """As `wait`, without blocking the event loop."""
-        for pause in self._until_ended(timeout):
+        """As `wait`, without blocking the event loop.
+
+        Args:
+            timeout: Seconds to wait at most.
+        """
+        pauses = self.pauses(timeout)
+        # A look at the job may read files or ask a server, so it is taken in a thread.
+        while (pause := await asyncio.to_thread(next, pauses, None)) is not None:
             await asyncio.sleep(pause)
 
-    def _until_ended(self, timeout: float | None) -> Iterator[float]:
-        """Yields how long to pause until the job has ended or its endpoint is up."""
+    def pauses(self, timeout: float | None = None) -> Iterator[float]:
+        """Waits as `wait` does, and leaves the waiting to the caller, who has something else to do meanwhile.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Yields:
+            How many seconds to pause before the next look at the job.
+
+        Raises:
+            JobFailed: The job failed.
+            JobCancelled: It was cancelled.
+            JobTimeout: It goes on; the time is up.
+        """
         end = None if timeout is None else time.monotonic() + timeout
         pause = 0.02
         while not self._settled():
-            if end is not None and time.monotonic() >= end:
+            left = pause if end is None else end - time.monotonic()
+            if left <= 0:
                 raise JobTimeout(f"the job {self.id} is {self.status} after {timeout:g} s; it goes on running")
-            yield pause
-            pause = min(pause * 1.5, 0.5)
+            yield min(pause, left)
+            pause = min(pause * 1.5, self.LONGEST_PAUSE)
 
     def _settled(self) -> bool:
         """Whether there is nothing more to wait for.
@@ -143,9 +177,10 @@ class Job(ABC, Generic[T]):
     def failure(self) -> JobFailed:
         """The error that says why a failed job failed."""
         tail = self._tail()
-        hint = hint_for("\n".join([*tail, self.reason]))
-        shown = "\n".join(f"  | {line}" for line in tail[-12:])
-        message = f"the job {self.id} failed: {self.reason}"
+        reason = self.reason or "it ended well, but has left no manifest.json in its output folder"
+        hint = hint_for("\n".join([*tail, reason]))
+        shown = "\n".join(f"  | {line}" for line in tail[-_SHOWN:])
+        message = f"the job {self.id} failed: {reason}"
         if hint:
             message += f"\nWhat to do: {hint}"
         if shown:
@@ -153,7 +188,8 @@ class Job(ABC, Generic[T]):
         return JobFailed(message, job_id=self.id, log_tail=tail, hint=hint)
 
     def _tail(self) -> list[str]:
-        return list(deque(self.logs(), maxlen=_TAIL))
+        """The last lines of the log."""
+        return list(deque(self.logs(), maxlen=self.TAIL))
 
     def result(self) -> T:
         """What the job made. Waits for nothing but an endpoint that is starting.
@@ -167,7 +203,8 @@ class Job(ABC, Generic[T]):
             JobCancelled: The job was cancelled.
         """
         if self._spec.kind == "command":
-            raise BackendError(f"the job {self.id} runs a command line and leaves no handle; its files are at {self.url}")
+            message = f"the job {self.id} runs a command line and leaves no handle; its files are at {self.url}"
+            raise BackendError(message)
         if self._spec.kind == "endpoint":
             self.wait()
         if not self._settled():

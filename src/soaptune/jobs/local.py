@@ -10,6 +10,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import threading
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from soaptune.config import summary
-from soaptune.errors import BackendError, JobNotFound
+from soaptune.errors import BackendError, DataError, JobNotFound, SoaptuneError, Violation
 from soaptune.handles import files
-from soaptune.jobs.environment import command_line, environment
+from soaptune.jobs.environment import command_line, environment, program_path
 from soaptune.jobs.job import Job
 from soaptune.jobs.local_job import LocalJob
 from soaptune.jobs.spec import JobSpec
@@ -28,28 +29,40 @@ from soaptune.jobs.states import write_state
 __all__ = ["LocalBackend"]
 
 _SPEC_FILE = "job.json"
+_LITTLE_DISK = 1_000_000_000
 
 
 class LocalBackend:
-    """Runs jobs on this machine.
+    """Runs jobs on this machine (Linux; macOS, where less is known of a job's processes).
 
     Every job has a folder ``<root>/jobs/<id>/`` (its *stage*) with ``app/`` (what was submitted), ``inputs/``,
-    ``output/``, ``log.txt`` and its state, and a cache, a temporary folder and ports of its own. Nothing is
+    ``output/``, ``log.txt`` and its state, and caches, a temporary folder and a port of its own. Nothing is
     written before the first job.
 
     Examples:
         >>> backend = LocalBackend("runs")
     """
 
-    def __init__(self, root: str | os.PathLike[str] = "runs", *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str] = "runs",
+        *,
+        threads: int | None = None,
+        detach: bool = False,
+        grace: float = 10.0,
+    ) -> None:
         """Names the place.
 
         Args:
             root: The folder for jobs; made when the first one is submitted.
             threads: How many threads a job may compute with; the machine's cores when None.
+            detach: Whether all jobs go on when this process ends, not only those whose spec says so.
+            grace: Seconds that a job has to end by itself when it is cancelled, before it is killed.
         """
         self._root = Path(root).expanduser().absolute()
         self._threads = threads
+        self._detach = detach
+        self._grace = grace
 
     @property
     def name(self) -> str:
@@ -61,11 +74,40 @@ class LocalBackend:
         """The folder for jobs, absolute."""
         return self._root
 
+    def preflight(self, spec: JobSpec) -> list[Violation]:
+        """What stands in the way of a job here; see `soaptune.jobs.backend.Backend.preflight`."""
+        found = [
+            Violation(
+                path=f"secrets.{name}",
+                code="secret-not-set",
+                message=f"The job needs the environment variable {source}, which is not set.",
+                hint=f"Set {source} and submit again.",
+            )
+            for name, source in spec.secrets.items()
+            if source not in os.environ
+        ]
+        folders = {f"inputs.{name}": folder for name, folder in spec.inputs.items()}
+        folders |= {f"code_paths.{number}": folder for number, folder in enumerate(spec.code_paths)}
+        found += [
+            Violation(path=path, code="no-such-folder", message=f"{folder} is not a folder on this machine.")
+            for path, folder in folders.items()
+            if not Path(folder).expanduser().is_dir()
+        ]
+        try:
+            program_path(spec)
+        except SoaptuneError as error:
+            found.append(Violation(path="entrypoint", code="no-such-program", message=str(error)))
+        free = shutil.disk_usage(next(p for p in (self._root, *self._root.parents) if p.exists())).free
+        if free < _LITTLE_DISK:
+            message = f"Only {free / 1e9:.1f} GB are free below {self._root}."
+            found.append(Violation(path="root", code="little-disk", level="warning", message=message))
+        return found
+
     def submit(self, spec: JobSpec, *, key: str | None = None) -> Job[Any]:
         """Starts a job and comes back at once; see `soaptune.jobs.backend.Backend.submit`.
 
         Raises:
-            BackendError: A secret's environment variable is not set, an input is not there, or the command is not.
+            BackendError: Something is missing that the job needs, or the key belongs to another job.
         """
         if key is None:
             return self._start(spec, self._new_id(spec))
@@ -74,16 +116,21 @@ class LocalBackend:
         keys = self._root / "keys"
         keys.mkdir(parents=True, exist_ok=True)
         record = keys / (hashlib.sha256(key.encode()).hexdigest() + ".json")
+        # Held until the supervisor is there: another process with the same key waits, and then finds the job.
         with FileLock(str(record) + ".lock"):
-            if record.is_file():
-                job_id = files.read_json(record)["id"]
-                if (self._stage(job_id) / _SPEC_FILE).is_file():
-                    return self.job(job_id)
-            else:
+            if not record.is_file():
                 job_id = self._new_id(spec)
                 # Before anything starts: who submits again after a crash in between finds this id and goes on with it.
                 files.write_json(record, {"id": job_id, "key": key})
-            return self._start(spec, job_id)
+                return self._start(spec, job_id)
+            job_id = files.read_json(record)["id"]
+            if not (self._stage(job_id) / _SPEC_FILE).is_file():
+                return self._start(spec, job_id)
+            job = self._find(job_id)
+            if job.spec != spec:
+                raise BackendError(f"the key {key!r} belongs to the job {job_id}, whose spec is another one")
+            # Its submitter may have been killed in the last moment. A second supervisor would do no harm either.
+            return self._launch(spec, job_id) if job.never_started else job
 
     def job(self, job_id: str) -> Job[Any]:
         """Finds a job again; see `soaptune.jobs.backend.Backend.job`.
@@ -93,26 +140,29 @@ class LocalBackend:
             BackendError: The job's record cannot be read.
         """
         bare = job_id.removeprefix("local:")
-        stage = self._stage(bare)
-        if re.fullmatch(r"[A-Za-z0-9_-]+", bare) is None or not (stage / _SPEC_FILE).is_file():
-            known = [job.id for job in self.jobs()]
+        if re.fullmatch(r"[A-Za-z0-9_-]+", bare) is None or not (self._stage(bare) / _SPEC_FILE).is_file():
+            known = [stage.name for stage in self._stages()]
             near = difflib.get_close_matches(bare, known, n=3, cutoff=0.5) or known[:3]
             told = f"; near ones are {', '.join(near)}" if near else "; there are none yet"
             raise JobNotFound(f"there is no job {job_id!r} in {self._root}{told}")
-        try:
-            spec = JobSpec.model_validate(files.read_json(stage / _SPEC_FILE))
-        except ValidationError as error:
-            raise BackendError(f"{stage / _SPEC_FILE} was not written by this version of soaptune: {summary(error)}") from error
-        return LocalJob(bare, spec, stage)
+        return self._find(bare)
 
     def jobs(self) -> list[Job[Any]]:
-        """All jobs under this root, the newest first."""
-        stages = [p.parent for p in (self._root / "jobs").glob(f"*/{_SPEC_FILE}")]
-        newest = sorted(stages, key=lambda stage: (stage / _SPEC_FILE).stat().st_mtime_ns, reverse=True)
-        return [self.job(stage.name) for stage in newest]
+        """All jobs under this root, the newest first; what cannot be read is left out."""
+        found: list[Job[Any]] = []
+        for stage in self._stages():
+            try:
+                found.append(self._find(stage.name))
+            except (BackendError, DataError):  # another version's, or damaged; asked for by its id it says so
+                continue
+        return found
 
     def __repr__(self) -> str:
         return f"LocalBackend({str(self._root)!r})"
+
+    def _stages(self) -> list[Path]:
+        stages = [path.parent for path in (self._root / "jobs").glob(f"*/{_SPEC_FILE}")]
+        return sorted(stages, key=lambda stage: (stage / _SPEC_FILE).stat().st_mtime_ns, reverse=True)
 
     def _stage(self, job_id: str) -> Path:
         return self._root / "jobs" / job_id
@@ -120,36 +170,50 @@ class LocalBackend:
     def _new_id(self, spec: JobSpec) -> str:
         return f"{spec.name}-{datetime.now(timezone.utc):%Y%m%d}-{secrets.token_hex(4)}"
 
-    def _start(self, spec: JobSpec, job_id: str) -> Job[Any]:
+    def _find(self, job_id: str) -> LocalJob:
         stage = self._stage(job_id)
-        _refuse_missing(spec)
+        try:
+            spec = JobSpec.model_validate(files.read_json(stage / _SPEC_FILE))
+        except ValidationError as error:
+            message = f"{stage / _SPEC_FILE} was not written by this version of soaptune: {summary(error)}"
+            raise BackendError(message) from error
+        return LocalJob(job_id, spec, stage, grace=self._grace)
+
+    def _start(self, spec: JobSpec, job_id: str) -> LocalJob:
+        missing = [finding for finding in self.preflight(spec) if finding.level == "error"]
+        if missing:
+            told = "; ".join(f"{finding.path}: {finding.message}" for finding in missing)
+            raise BackendError(f"the job {spec.name!r} cannot start on this machine: {told}")
+        stage = self._stage(job_id)
         shutil.rmtree(stage, ignore_errors=True)  # what an interrupted submission under the same key has left
         for folder in ("app", "inputs", "output", "cache"):
             (stage / folder).mkdir(parents=True)
         for name, text in spec.files.items():
-            target = stage / "app" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            files.write_text(target, text)
+            files.write_text(stage / "app" / name, text)
         for name, folder in spec.inputs.items():
-            (stage / "inputs" / name).symlink_to(Path(folder).absolute(), target_is_directory=True)
-        env = environment(spec, stage, threads=self._threads)
-        command = command_line(spec, env)
+            (stage / "inputs" / name).symlink_to(Path(folder).expanduser().absolute(), target_is_directory=True)
+        (stage / "log.txt").touch()
         write_state(stage, "pending")
         files.write_json(stage / _SPEC_FILE, spec.model_dump(mode="json"))
-        parent = "0" if spec.detach else str(os.getpid())
-        supervisor = [sys.executable, "-m", "soaptune.jobs.supervisor", str(stage), parent, "--", *command]
+        return self._launch(spec, job_id)
+
+    def _launch(self, spec: JobSpec, job_id: str) -> LocalJob:
+        stage = self._stage(job_id)
+        env = environment(spec, stage, threads=self._threads)
+        write_state(stage, "pending", tmp=env["TMPDIR"])
+        parent = "0" if spec.detach or self._detach else str(os.getpid())
+        supervisor = [sys.executable, "-m", "soaptune.jobs.supervisor", str(stage), parent, str(self._grace), "--"]
         with (stage / "log.txt").open("ab") as log:
             process = subprocess.Popen(
-                supervisor, env=env, cwd=stage, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*supervisor, *command_line(spec)],
+                env=env,
+                cwd=stage,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C in a terminal reaches the submitter alone, who then decides what becomes of the job.
+                start_new_session=True,
             )
-        return LocalJob(job_id, spec, stage, supervisor=process)
-
-
-def _refuse_missing(spec: JobSpec) -> None:
-    unset = sorted(name for name in spec.secrets.values() if name not in os.environ)
-    if unset:
-        raise BackendError(f"the job needs the environment variable(s) {', '.join(unset)}; set them and submit again")
-    gone = sorted(f"{name} ({folder})" for name, folder in spec.inputs.items() if not Path(folder).is_dir())
-    if gone:
-        raise BackendError(f"the job's input is not there: {', '.join(gone)}")
-
+        # So that it does not remain as a zombie when nobody asks about the job any more.
+        threading.Thread(target=process.wait, name=f"soaptune-{job_id}", daemon=True).start()
+        return LocalJob(job_id, spec, stage, grace=self._grace, supervisor=process)

@@ -1,6 +1,7 @@
-"""Processes: whether one is still the one that it was, and how to end it with everything that it has started.
+"""Processes: whether one is still the one that it was, which ones belong to a job, and how to end them.
 
-Uses the standard library alone: the supervisor of every job runs on it.
+Uses the standard library alone: the supervisor of every job runs on it. On Linux it reads ``/proc``; elsewhere it
+asks ``ps`` and knows a job's processes by their group.
 """
 
 from __future__ import annotations
@@ -8,24 +9,43 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["adopt_orphans", "children", "end_group", "is_alive", "start_time"]
+__all__ = ["JOB_VARIABLE", "adopt_orphans", "end_job", "host", "is_alive", "parent_death_signal", "reap", "start_time"]
+
+JOB_VARIABLE = "SOAPTUNE_JOB"
+"""Environment variable that every process of a job inherits, and by which it is known as one of them."""
+
+_LINUX = sys.platform == "linux"
+
+
+def host() -> str:
+    """The name of this machine: process numbers mean nothing on another one."""
+    return socket.gethostname()
 
 
 def start_time(pid: int) -> str:
-    """When a process started, as the kernel counts it; tells a process from a later one with the same number.
+    """When a process started; tells it from a later one with the same number, also after a restart of the machine.
 
     Returns:
-        A word that is equal for equal processes; empty where the system does not say or the process is gone.
+        A word that is equal for equal processes; empty when there is no such process, or only its remains.
     """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+    if not _LINUX:
+        asked = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return asked.stdout.strip()
+    fields = _stat(pid)
+    if fields is None or fields[0] in "ZX":
         return ""
-    return "" if fields[0] == "Z" else fields[19]
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = ""
+    return f"{boot}:{fields[19]}"
 
 
 def is_alive(pid: int, started: str) -> bool:
@@ -33,59 +53,145 @@ def is_alive(pid: int, started: str) -> bool:
 
     Args:
         pid: Its number.
-        started: What `start_time` said of it when it started.
+        started: What `start_time` said of it while it ran.
     """
-    if started or sys.platform == "linux":
-        return started != "" and start_time(pid) == started
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def children(pid: int) -> list[int]:
-    """The children of a process; empty where the system has no /proc."""
-    found: list[int] = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(entry.name))
-    return found
+    return started != "" and start_time(pid) == started
 
 
 def adopt_orphans() -> None:
     """Makes grandchildren whose parent ends children of this process, so that none gets away (Linux only)."""
-    if sys.platform != "linux":
-        return
+    if _LINUX:
+        _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
+
+
+def parent_death_signal() -> Callable[[], None] | None:
+    """What a child calls before it becomes its program, so that it is killed when this process is (Linux only)."""
+    if not _LINUX:
+        return None
     import ctypes
 
-    set_child_subreaper = 36  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+    library = ctypes.CDLL(None)  # loaded here, before the fork
+
+    def ask() -> None:
+        library.prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
+
+    return ask
 
 
-def end_group(group: int, *, grace: float) -> None:
-    """Ends a process group: asks first, then kills what is still there.
+def reap(own: int) -> None:
+    """Takes leave of adopted processes that have ended.
 
     Args:
-        group: The group's number.
-        grace: Seconds to wait after asking.
+        own: The child that is left alone, because somebody else waits for it.
     """
-    for sig, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 2.0)):
+    if not _LINUX:
+        return
+    while True:
         try:
-            os.killpg(group, sig)
-        except (ProcessLookupError, PermissionError):
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
             return
+        if ended is None or ended.si_pid == own:
+            return
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(ended.si_pid, 0)
+
+
+def end_job(job_id: str, *, group: int, group_started: str, grace: float, root: int = 0) -> bool:
+    """Ends every process of a job: asks first, then kills what is still there.
+
+    Args:
+        job_id: The job's id, which its processes carry in their environment.
+        group: The process group in which its command was started; 0 if it was not.
+        group_started: What `start_time` said of the group's first process.
+        grace: Seconds to wait after asking.
+        root: A process whose descendants belong to the job, whatever their environment; 0 for none.
+
+    Returns:
+        Whether all have ended.
+    """
+
+    def left() -> list[int]:
+        if _LINUX:
+            return _members(job_id, root)
+        # A group may outlive its first process; without that process its number may be someone else's by now.
+        return [group] if group and (root or is_alive(group, group_started)) and _group_lives(group) else []
+
+    for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         end = time.monotonic() + patience
-        while time.monotonic() < end:
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            try:
-                os.killpg(group, 0)
-            except (ProcessLookupError, PermissionError):
-                return
-            time.sleep(0.05)
+        told: set[int] = set()
+        while True:
+            if root:  # elsewhere the children are not ours to take leave of
+                reap(group)
+            found = left()
+            if not found:
+                return True
+            for pid in found:
+                # Those who come later are told too; killing is repeated, asking is not.
+                if pid not in told or number == signal.SIGKILL:
+                    told.add(pid)
+                    _send(pid, number)
+            if time.monotonic() >= end:
+                break
+            time.sleep(0.03)
+    return not left()
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if _LINUX:
+            os.kill(pid, number)
+        else:
+            os.killpg(pid, number)
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _members(job_id: str, root: int) -> list[int]:
+    """The living processes of a job, this one left out."""
+    parents: dict[int, int] = {}
+    marked: set[int] = set()
+    mark = f"{JOB_VARIABLE}={job_id}".encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        pid = int(entry.name)
+        fields = _stat(pid)
+        if fields is None or fields[0] in "ZX" or pid == os.getpid():
+            continue
+        parents[pid] = int(fields[1])
+        with contextlib.suppress(OSError):  # another user's, or gone
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                marked.add(pid)
+    return sorted(pid for pid in parents if pid in marked or (root and _descends(pid, root, parents)))
+
+
+def _descends(pid: int, root: int, parents: dict[int, int]) -> bool:
+    seen: set[int] = set()
+    while pid in parents and pid not in seen:
+        seen.add(pid)
+        pid = parents[pid]
+        if pid == root:
+            return True
+    return False
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of ``/proc/<pid>/stat`` from the state on; the name before it may hold anything."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _prctl(option: int, value: int) -> None:
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -10,6 +11,8 @@ from pydantic import Field, field_validator
 from soaptune.config import Config
 
 __all__ = ["JobKind", "JobSpec", "Resources"]
+
+_SECRET = re.compile(r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
 
 JobKind = Literal["data", "model", "report", "endpoint", "command"]
 """What a job leaves behind: a dataset, a model, a report, a running endpoint, or nothing that soaptune reads."""
@@ -51,13 +54,24 @@ class JobSpec(Config):
     """Folders that the job reads, by the name under which it finds them in ``../inputs``."""
 
     code_paths: tuple[str, ...] = ()
-    """Folders with Python code of the user's that the job imports."""
+    """Folders from which the job imports Python code of the user's."""
 
     resources: Resources = Resources()
     """What it asks of the machine."""
 
     detach: bool = False
     """Whether it goes on when the process that submitted it ends."""
+
+    @field_validator("env")
+    @classmethod
+    def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if _SECRET.search(name):
+                raise ValueError(
+                    f"{name} looks like a secret, and a spec is written to disk: set it in your own environment and "
+                    f'name it there, secrets={{"{name}": "{name}"}}'
+                )
+        return value
 
     @field_validator("files")
     @classmethod

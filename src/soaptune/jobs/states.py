@@ -4,30 +4,64 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-__all__ = ["STATE_FILE", "read_state", "write_state"]
+__all__ = ["CANCEL_FILE", "CLAIM_FILE", "STATE_FILE", "claim", "read_state", "write_state"]
 
 STATE_FILE = "state.json"
+"""What became of the job so far."""
+
+CLAIM_FILE = "claim"
+"""Made by the one supervisor that runs the job: a second one finds it and goes away."""
+
+CANCEL_FILE = "cancel"
+"""Made by whoever wants the job to stop. Unlike a signal it also reaches a supervisor that does not listen yet."""
 
 
-def write_state(stage: Path, state: str, **more: Any) -> None:
-    """Writes a job's new state, atomically, behind the states before it.
+def claim(stage: Path) -> bool:
+    """Takes the right to start a job, which is given once.
+
+    Returns:
+        Whether it was still to be had.
+    """
+    try:
+        os.close(os.open(stage / CLAIM_FILE, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    except FileExistsError:
+        return False
+    return True
+
+
+def write_state(stage: Path, state: str, **more: Any) -> dict[str, Any]:
+    """Writes a job's state, atomically, and keeps the states before it as its history.
 
     Args:
         stage: The job's folder.
         state: ``pending``, ``running``, ``done``, ``failed`` or ``cancelled``.
-        **more: What else to keep: ``reason``, ``exit_code``, ``supervisor``, ``started``, ``group``.
+        **more: What else to keep: ``reason``, ``exit_code``, ``supervisor``, ``started``, ``host``, ``tmp``.
+
+    Returns:
+        All that is known of the job now.
     """
     known = read_state(stage)
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    line = {"state": state, "time": now, "reason": more.get("reason", "")}
-    new = {**known, **more, "state": state, "history": [*known.get("history", []), line]}
-    temporary = stage / f".{STATE_FILE}.{os.getpid()}"
-    temporary.write_text(json.dumps(new), encoding="utf-8")
-    os.replace(temporary, stage / STATE_FILE)
+    history: list[dict[str, Any]] = list(known.get("history", []))
+    if known.get("state") != state:
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        history.append({"state": state, "time": now, "reason": more.get("reason", "")})
+    new: dict[str, Any] = {**known, **more, "state": state, "history": history}
+    # `handles.files` writes like this too, but a supervisor loads the standard library alone: it starts in a blink.
+    temporary = stage / f".{STATE_FILE}.{secrets.token_hex(4)}"
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            json.dump(new, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(stage / STATE_FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return new
 
 
 def read_state(stage: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from soaptune.config import Config
@@ -9,8 +10,11 @@ from soaptune.errors import Violation, raise_on_errors
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
 from soaptune.jobs.progress import watch
+from soaptune.jobs.spec import JobSpec
 
 __all__ = ["Step"]
+
+_log = logging.getLogger("soaptune")
 
 
 class Step(Config):
@@ -24,29 +28,35 @@ class Step(Config):
         """All that is wrong with the config itself; reads nothing else."""
         return []
 
-    def _checked(self, inputs: tuple[Any, ...], on: Backend) -> None:
-        what = type(self).__name__
-        # A config that is wrong in itself is told at once, without reading data for the rest.
-        raise_on_errors(what, self.check())
-        step: Any = self
-        raise_on_errors(what, step.preflight(*inputs, on=on))
+    def _submit(self, *inputs: Any, on: Backend, key: str | None = None) -> Job[Any]:
+        """Checks, compiles and submits; warnings of the checks are logged.
 
-    def _submit(self, *inputs: Any, on: Backend) -> Job[Any]:
-        """Checks, compiles and submits.
+        Args:
+            *inputs: What `compile` and `preflight` take.
+            on: Where it runs.
+            key: Idempotency key of the submission.
 
         Raises:
-            CheckFailed: A check found an error.
+            CheckFailed: A check found an error; nothing was started.
+            BackendError: The backend cannot start the job.
         """
-        self._checked(inputs, on)
+        what = type(self).__name__
         step: Any = self
-        return on.submit(step.compile(*inputs, on=on))
+        # A config that is wrong in itself is told at once, without reading data for the rest.
+        warnings = raise_on_errors(what, self.check())
+        warnings += raise_on_errors(what, step.preflight(*inputs, on=on))
+        spec: JobSpec = step.compile(*inputs, on=on)
+        warnings += raise_on_errors(what, on.preflight(spec))
+        for warning in warnings:
+            _log.warning("%s: %s", what, warning)
+        return on.submit(spec, key=key)
 
-    def _run(self, *inputs: Any, on: Backend) -> Any:
+    def _run(self, *inputs: Any, on: Backend, key: str | None = None) -> Any:
         """Submits, shows progress until the job has ended, and opens its result.
 
         An interrupt (Ctrl-C) stops the job with everything that it has started before it goes on.
         """
-        job = self._submit(*inputs, on=on)
+        job = self._submit(*inputs, on=on, key=key)
         try:
             watch(job)
             return job.result()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from arctic_training.config.model import ModelConfig
 from arctic_training.model.hf_factory import HFModelFactory
@@ -62,7 +62,7 @@ class BaseModelFactory(HFModelFactory):
             The model in the dtype of the config.
         """
         if self.config.initialization == "random":
-            build: Any = AutoModelForCausalLM.from_config
+            build = cast("Any", AutoModelForCausalLM.from_config)
             return build(
                 model_config, attn_implementation=self.config.attn_implementation, dtype=self.config.dtype.value
             )
@@ -91,7 +91,7 @@ def fetch(name: str, *, revision: str | None = None, cache_dir: Path | None = No
         return str(Path(tiny.resolve(name)).resolve())
     import huggingface_hub
 
-    download: Any = huggingface_hub.snapshot_download
+    download = cast("Any", huggingface_hub.snapshot_download)
     return download(
         name,
         revision=revision,

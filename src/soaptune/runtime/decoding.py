@@ -30,7 +30,8 @@ class Row:
         temperature: 0 for the likeliest token, otherwise the temperature of the draw.
         generator: What random draws come from; None when the temperature is 0.
         answer: Token ids of the answer so far, its end token included.
-        stopped: Whether the model ended the answer itself.
+        stopped: Whether the answer has its end token.
+        closed: Whether a constraint led the answer to its end because its tokens ran out.
     """
 
     prompt: list[int]
@@ -39,6 +40,7 @@ class Row:
     generator: torch.Generator | None = None
     answer: list[int] = field(default_factory=list[int])
     stopped: bool = False
+    closed: bool = False
 
     @property
     def done(self) -> bool:

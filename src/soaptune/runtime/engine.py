@@ -13,7 +13,7 @@ from soaptune.errors import EngineError
 from soaptune.prompting.chat import render_prompt
 from soaptune.prompting.tokens import IGNORE_INDEX, label_rows
 from soaptune.runtime.attention import ATTENTION
-from soaptune.runtime.constraint import constraint
+from soaptune.runtime.constraint import constraint, processor
 from soaptune.runtime.decoding import Row, decode
 from soaptune.runtime.loading import load_model
 
@@ -71,6 +71,11 @@ class TransformersEngine:
         return self._tokenizer
 
     @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Ids of the tokens that end an answer."""
+        return self._stop
+
+    @property
     def max_length(self) -> int:
         """How many tokens a prompt and its answer may have together."""
         return int(getattr(self._model.config, "max_position_embeddings", 0) or 2**31)
@@ -81,19 +86,22 @@ class TransformersEngine:
         """Answers requests, see `soaptune.engines.Engine.generate`.
 
         An answer has at most `max_tokens` tokens, or as many as the model's length leaves behind the prompt; one that
-        was cut there has the finish reason ``"length"``.
+        was cut there, or with a schema led to its end before, has the finish reason ``"length"``.
 
         Raises:
             ConfigError: The chat template cannot render a request's messages.
-            EngineError: The grammar library for constrained decoding is missing.
         """
         done: dict[int, Completion] = {}
         rows: dict[int, Row] = {}
+        grammars: dict[int, Any] = {}
         for index, (request, prompt) in enumerate(zip(requests, self._prompts(requests), strict=True)):
-            error = self._refusal(request, len(prompt))
-            if error is None:
-                rows[index] = self._row(request, prompt)
-            else:
+            try:
+                self._refuse(request, len(prompt))
+                row = self._row(request, prompt)
+                if request.schema is not None:
+                    grammars[index] = processor(self._tokenizer, request.schema, limit=row.limit, stop=self._stop)
+                rows[index] = row
+            except EngineError as error:
                 done[index] = Completion("", prompt_tokens=len(prompt), finish_reason="error", error=error)
         answered = len(done)
 
@@ -107,13 +115,12 @@ class TransformersEngine:
         for batch in self._batches(requests, rows):
             self._use_adapter(requests[batch[0]].adapter)
             group = [rows[index] for index in batch]
-            schemas = [requests[index].schema for index in batch]
             decode(
                 self._model,
                 group,
                 stop=self._stop,
                 pad=self._tokenizer.pad_token_id or 0,
-                constrain=constraint(self._tokenizer, group, schemas),
+                constrain=constraint(group, [grammars.pop(index, None) for index in batch]),
                 on_done=advance,
             )
             done.update(zip(batch, self._completions(group), strict=True))
@@ -126,17 +133,16 @@ class TransformersEngine:
         encoded = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
         return encoded["input_ids"]
 
-    def _refusal(self, request: GenerationRequest, length: int) -> EngineError | None:
+    def _refuse(self, request: GenerationRequest, length: int) -> None:
         if length >= self.max_length:
-            return EngineError(
+            raise EngineError(
                 f"the prompt has {length} tokens; the model takes {self.max_length} with the answer, and nothing is cut"
             )
         if request.max_tokens < 1:
-            return EngineError(f"max_tokens must be at least 1, not {request.max_tokens}")
+            raise EngineError(f"max_tokens must be at least 1, not {request.max_tokens}")
         names = list(getattr(self._model, "peft_config", {}))
         if request.adapter is not None and request.adapter not in names:
-            return EngineError(f"there is no adapter {request.adapter!r}; loaded: {', '.join(names) or 'none'}")
-        return None
+            raise EngineError(f"there is no adapter {request.adapter!r}; loaded: {', '.join(names) or 'none'}")
 
     def _row(self, request: GenerationRequest, prompt: list[int]) -> Row:
         generator = torch.Generator().manual_seed(request.seed) if request.temperature > 0 else None
@@ -169,7 +175,7 @@ class TransformersEngine:
             clean_up_tokenization_spaces=False,
         )
         return [
-            Completion(text, len(row.prompt), len(row.answer), "stop" if row.stopped else "length")
+            Completion(text, len(row.prompt), len(row.answer), "stop" if row.stopped and not row.closed else "length")
             for row, text in zip(rows, texts, strict=True)
         ]
 

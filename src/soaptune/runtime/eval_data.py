@@ -35,9 +35,10 @@ def fact_values(data: Dataset) -> list[str]:
 def write_predictions(path: Path, spec: TaskSpec, examples: Sequence[Example], answers: Mapping[str, Asked]) -> None:
     """Writes the table of all answers.
 
-    Its columns: ``id``; ``model`` (``"model"`` or ``"base"``); ``answer`` as it was written; ``error`` (a code, empty for a
-    valid answer); ``finish_reason``; ``prompt_tokens``; ``completion_tokens``; for each output field ``predicted/<field>``
-    (null where the answer is not valid) and ``reference/<field>``; and the scores of the whole answer as ``score/<name>``.
+    Its columns: ``id``; ``model`` (``"model"`` or ``"base"``); ``answer`` as it was written; ``error`` (a code, empty
+    for a valid answer); ``finish_reason``; ``prompt_tokens``; ``completion_tokens``; for each output field
+    ``predicted/<field>`` (null where the answer is not valid) and ``reference/<field>``; and the scores of the whole
+    answer as ``score/<name>``.
 
     Args:
         path: The Parquet file.

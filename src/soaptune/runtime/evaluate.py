@@ -1,7 +1,7 @@
 """The evaluation job: asks the models, scores the answers, leaves a report (``python -m soaptune.runtime.evaluate``).
 
-Runs with a job's ``app/`` folder as working directory and writes ``../output/``: ``report.json``, ``predictions.parquet``
-(the only file with text from the data), ``progress.jsonl`` and, last, ``manifest.json``.
+Runs with a job's ``app/`` folder as working directory and writes ``../output/``: ``report.json``,
+``predictions.parquet`` (the only file with text from the data), ``progress.jsonl`` and, last, ``manifest.json``.
 """
 
 from __future__ import annotations
@@ -148,7 +148,10 @@ class _Runner:
         self._settings = plan.evaluator
         self._spec = spec
         self._examples = examples
-        self._prompts = [rendering.messages(spec, row) for row in rows]
+        self._prompts = [
+            [{"role": turn["role"], "content": turn["content"]} for turn in rendering.messages(spec, row)]
+            for row in rows
+        ]
         self._references = [_reference(spec, row) for row in rows]
         self._vocabulary = Vocabulary(values)
         self._progress = progress

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import subprocess
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ from soaptune.handles.files import MANIFEST, read_json, write_json
 from soaptune.handles.model_export import copy_model_files
 from soaptune.handles.model_manifest import ModelManifest, ModelPlan, fingerprint_folder
 
-__all__ = ["GIT_REVISION", "PACKAGES", "finish_model", "package_versions"]
+__all__ = ["GIT_REVISION", "PACKAGES", "finish_model", "git_revision", "package_versions"]
 
 GIT_REVISION = "SOAPTUNE_GIT_REVISION"
 """Environment variable that carries the submitter's git commit into a job."""
@@ -88,6 +89,20 @@ def package_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def git_revision(folder: Path | None = None) -> str | None:
+    """The git commit of a working tree, ``-dirty`` added when it holds changes, or None where there is no git.
+
+    Args:
+        folder: A folder in the working tree; the current one when unset.
+    """
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
 
 
 def _name_the_base(file: Path, base: str, revision: str | None) -> None:

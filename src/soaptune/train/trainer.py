@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field
 
 from soaptune.errors import Violation
 from soaptune.handles.dataset import Dataset
@@ -16,6 +19,7 @@ from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.step import Step
 from soaptune.train import hardware, preflight
 from soaptune.train.arctic_yaml import BASE_INPUT, DATA_INPUT, to_yaml
+from soaptune.train.finish import GIT_REVISION, git_revision
 from soaptune.train.spec import TrainSpec
 
 __all__ = ["Trainer"]
@@ -46,7 +50,7 @@ class Trainer(Step):
     spec: TrainSpec
     """What is trained, and how."""
 
-    name: str = "train"
+    name: str = Field(default="train", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$")
     """The job's name, as backends show it."""
 
     adapt_to_hardware: bool = True
@@ -167,6 +171,14 @@ class Trainer(Step):
         """
         return self._run(data, on=on)
 
+    def _submit(self, *inputs: Any, on: Backend) -> Job[Any]:
+        self._checked(inputs, on)
+        job = self.compile(*inputs, on=on)
+        # Added here and not when compiling, so that the same input compiles to the same bytes in any checkout.
+        revision = git_revision()
+        env = {**job.env, GIT_REVISION: revision} if revision else job.env
+        return on.submit(job.replace(env=env))
+
     def _machine(self, on: Backend) -> hardware.Machine | None:
         # Of a remote backend's machines nothing is known here, and nothing is changed for them.
         machine = getattr(on, "machine", None)
@@ -182,7 +194,7 @@ class Trainer(Step):
 
 
 def _under_spec(violation: Violation) -> Violation:
-    at = violation.path if violation.path.startswith("data") else f"spec.{violation.path}"
+    at = violation.path if violation.path.startswith("data[") else f"spec.{violation.path}"
     return Violation(
         path=at, code=violation.code, level=violation.level, message=violation.message, hint=violation.hint
     )

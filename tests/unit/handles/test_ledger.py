@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soaptune.errors import DataError
@@ -61,6 +61,7 @@ def test_unknown_fates_and_negative_tokens_are_refused() -> None:
         RowLedger().add("a", split="train", fate="cut", tokens=-1, step="a")
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(max_size=2), fates), st.dictionaries(st.text(max_size=2), fates))
 def test_after_a_merge_every_row_has_one_fate(before: dict[str, str], after: dict[str, str]) -> None:
     merged = ledger_of(before).merge(ledger_of(after, "b"))

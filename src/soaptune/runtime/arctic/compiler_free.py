@@ -7,11 +7,20 @@ machine; without it the same calls go through gloo. So that a machine without a 
 
 from __future__ import annotations
 
-import deepspeed.comm.torch as ds_torch
+import sys
+from typing import Any
+
+import deepspeed.comm.torch  # noqa: F401  (loads the module that is patched)
 
 __all__ = ["install"]
 
 
 def install() -> None:
     """Makes DeepSpeed use gloo's own collectives on CPU."""
-    ds_torch.build_shm_op = lambda: None
+    # Not by attribute: `deepspeed.comm` imports torch itself under the same name as this submodule.
+    backend: Any = sys.modules["deepspeed.comm.torch"]
+    backend.build_shm_op = _no_op
+
+
+def _no_op() -> None:
+    """Stands for an op that is not there."""

@@ -19,8 +19,7 @@ from soaptune.handles.fingerprint import fingerprint_table
 from soaptune.tasks.generation import ExampleGenerator, load_generator
 from soaptune.tasks.soap.generator import SoapGenerator
 from soaptune.tasks.soap.grid import AXES, plausible_cells, why_implausible
-
-from .auditor import audit
+from tests.unit.tasks.soap.auditor import audit
 
 PATH = "soaptune.tasks.soap.generator:SoapGenerator"
 LEVELS = ("brief", "standard", "detailed", "comprehensive")
@@ -51,9 +50,9 @@ def values(row: dict[str, Any], kind: str) -> list[str]:
     return [fact["value"] for fact in row["facts"] if fact["kind"] == kind]
 
 
-def templates(pools: str) -> set[str]:
+def templates(pools: str, *, note_only: bool = False) -> set[str]:
     found: set[str] = set()
-    for entry in [read("phrases_dialogue.json"), *read("phrases_note.json").values()]:
+    for entry in [*read("phrases_note.json").values(), *([] if note_only else [read("phrases_dialogue.json")])]:
         for ways in entry["passages"].values():
             found |= {way if isinstance(way, str) else way["text"] for way in ways[pools]}
     return found
@@ -115,7 +114,9 @@ def test_the_conditions_of_a_cell_take_turns():
 
 @pytest.mark.parametrize("pools", ["standard", "held_out"])
 def test_every_fact_is_said_and_nothing_else_is_written(pools: str):
-    words = {w for t in templates(pools) for w in re.findall(r"[a-z]+", re.sub(r"\{\w+\}", " ", t).lower())}
+    words = {
+        w for t in templates(pools, note_only=True) for w in re.findall(r"[a-z]+", re.sub(r"\{\w+\}", " ", t).lower())
+    }
     words |= {"bp", "blood", "pressure", "hr", "heart", "rate", "temperature", "t", "rr", "patient", "and", "or", "an"}
     drugs = {t["drug"] for c in conditions().values() for t in c["treatments"] if t.get("drug")}
     names = sorted(drugs | {a["name"] for a in read("lexicon/allergies.json")})
@@ -125,7 +126,7 @@ def test_every_fact_is_said_and_nothing_else_is_written(pools: str):
 
 def test_the_auditor_finds_what_was_never_said():
     row = dict(rows()[0])
-    words = {w for t in templates("standard") for w in re.findall(r"[a-z]+", t.lower())}
+    words = {w for t in templates("standard", note_only=True) for w in re.findall(r"[a-z]+", t.lower())}
     assert audit({**row, "P": row["P"] + " Take zorbamycin 93 mg."}, fixed_words=words)
 
 
@@ -219,10 +220,8 @@ def test_levels_differ_in_length_and_come_in_the_mix_that_was_asked_for():
     counts = {item["values"]: item["counts"] for item in pc.value_counts(table["verbosity"]).to_pylist()}
     assert set(counts) == {"brief", "comprehensive"}
     assert abs(counts["brief"] / 4_000 - 0.75) < 0.03
-    means = [
-        pc.mean(pc.utf8_length(SoapGenerator().columns(seed=5, start=0, stop=400, verbosity={v: 1})["dialogue"])).as_py()
-        for v in LEVELS
-    ]
+    make = functools.partial(SoapGenerator().columns, seed=5, start=0, stop=400)
+    means = [pc.mean(pc.utf8_length(make(verbosity={level: 1})["dialogue"])).as_py() for level in LEVELS]
     assert means == sorted(means)
     assert 500 < means[0] < 700
 

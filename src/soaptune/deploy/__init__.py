@@ -1,0 +1,6 @@
+"""Deploying: a `Deployer` puts a model whose report passes the `Gates` behind an OpenAI-compatible endpoint."""
+
+from soaptune.deploy.deployer import Deployer
+from soaptune.deploy.gates import Gates
+
+__all__ = ["Deployer", "Gates"]

@@ -1,0 +1,300 @@
+"""`Deployer`: the step that turns a model and its report into an `Endpoint`."""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import json
+from pathlib import Path
+from typing import Any, Generic, cast
+
+from pydantic import Field
+from typing_extensions import TypeVar
+
+from soaptune import tiny
+from soaptune.deploy.gates import Gates
+from soaptune.deploy.plan import BASE_INPUT, ServePlan
+from soaptune.errors import GateError, JobTimeout, Violation, raise_on_errors
+from soaptune.handles.endpoint import Endpoint
+from soaptune.handles.model import Model
+from soaptune.handles.report import EvalReport
+from soaptune.handles.taskspec import TaskSpec
+from soaptune.jobs.backend import Backend
+from soaptune.jobs.job import Job
+from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.step import Step
+from soaptune.tasks.task import Task
+
+__all__ = ["Deployer"]
+
+OutT = TypeVar("OutT", default=Any)
+
+_REQUIREMENTS = """\
+torch>=2.4
+transformers>=4.51,<5
+peft>=0.13
+safetensors>=0.4
+fastapi>=0.110
+uvicorn>=0.29
+llguidance>=1
+pydantic>=2.8
+PyYAML>=6
+jsonschema>=4.20
+"""
+
+
+class Deployer(Step, Generic[OutT]):
+    """Serves a model as an OpenAI-compatible endpoint, in a process of its own.
+
+    Every answer fits the task's schema: decoding is constrained by it. The endpoint ends with the process that
+    started it, unless `detach` is set.
+
+    Examples:
+        >>> deployer = Deployer(name="soap-notes", require=Gates(schema_valid=0.95))
+        >>> endpoint = deployer.run(model, report, on=LocalBackend("runs"))  # doctest: +SKIP
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$")
+    """Under which name the model is served (the ``model`` of a request), and the job's name."""
+
+    task: Task[OutT] | None = None
+    """The task with its class, so that `Endpoint.generate` gives instances of it. Without it, the tasks of
+    `soaptune.tasks` are known by what they say, and the outputs of others are dictionaries."""
+
+    require: Gates | None = None
+    """What the model's report must show; None deploys any model."""
+
+    host: str = "127.0.0.1"
+    """The address to listen at. The endpoint asks nobody for a key, so that others than loopback are warned of."""
+
+    port: int = Field(default=0, ge=0, le=65535)
+    """The port to listen at; 0 for any that is free."""
+
+    max_new_tokens: int = Field(default=512, ge=1)
+    """How many tokens an answer may have. One that needs more is brought to a valid end and marked as cut."""
+
+    max_request_bytes: int = Field(default=1_000_000, ge=1)
+    """How large the body of a request may be."""
+
+    detach: bool = False
+    """Whether the endpoint stays when the process that started it ends; stop it with ``backend.job(id).cancel()``."""
+
+    startup_timeout: float = Field(default=600.0, gt=0)
+    """Seconds that `run` waits for the first answer before it stops the endpoint again."""
+
+    def check(self) -> list[Violation]:
+        """All that is wrong with the options themselves."""
+        found = [_at("task", finding) for finding in self.task.check()] if self.task is not None else []
+        if not _is_loopback(self.host):
+            found.append(
+                Violation(
+                    path="host",
+                    code="public-host",
+                    level="warning",
+                    message="Whoever reaches this address can ask the model: the endpoint has no keys.",
+                    hint="Stay on loopback, or put a proxy with authentication in front of it.",
+                )
+            )
+        return found
+
+    def compile(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> JobSpec:  # noqa: ARG002
+        """Writes the job down, without running anything.
+
+        Args:
+            model: The model to serve.
+            report: Its report.
+            on: The backend; the job is the same on all of them.
+
+        Returns:
+            The job. The same input gives the same bytes.
+
+        Raises:
+            DataError: The model has learned no task.
+        """
+        manifest = model.manifest
+        inputs = {"model": str(model.path)}
+        base = None if model.adapter is None else model.base
+        if base is not None and base != tiny.NAME and Path(base).expanduser().is_dir():
+            inputs["base"] = str(Path(base).expanduser().absolute())
+            base = BASE_INPUT
+        plan = ServePlan(
+            name=self.name,
+            host=self.host,
+            port=self.port,
+            max_new_tokens=self.max_new_tokens,
+            max_request_bytes=self.max_request_bytes,
+            task=model.task if self.task is None else self.task.spec(),
+            model_fingerprint=model.fingerprint,
+            base=base,
+            base_revision=model.base_revision,
+            cache_dir=manifest.spec.get("cache_dir"),
+            report_fingerprint=None if report is None else report.fingerprint,
+            synthetic=manifest.synthetic,
+        )
+        # Not with sorted keys: the order of the schema's fields is the order in which an answer has them.
+        text = json.dumps(plan.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
+        return JobSpec(
+            name=self.name,
+            kind="endpoint",
+            files={"step.json": text, "requirements.txt": _REQUIREMENTS},
+            entrypoint=("python", "-m", "soaptune.runtime.serve", "step.json"),
+            inputs=inputs,
+            secrets={"HF_TOKEN": manifest.token} if manifest.token else {},
+            detach=self.detach,
+        )
+
+    def preflight(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> list[Violation]:
+        """Looks at the model, its report and what is installed.
+
+        Args:
+            model: The model to serve.
+            report: Its report.
+            on: The backend that is to run the job.
+        """
+        found = [*self._gate_findings(model, report), *self._task_findings(model)]
+        if on.name == "local":
+            missing = [name for name in _packages(model) if importlib.util.find_spec(name) is None]
+            found += [
+                Violation(
+                    path="",
+                    code="missing-extra",
+                    message=f"Serving needs the package {name!r}.",
+                    hint="Install it with: pip install 'soaptune[train,serve]'",
+                )
+                for name in missing
+            ]
+        return found
+
+    def submit(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> Job[Endpoint[Any]]:
+        """Starts the endpoint and comes back at once.
+
+        Args:
+            model: The model to serve.
+            report: Its report.
+            on: Where it runs.
+
+        Returns:
+            The job. Its ``result()`` waits until the endpoint answers; a class of your own is bound to that with
+            `Endpoint.bind`.
+
+        Raises:
+            CheckFailed: The check or the preflight found an error.
+            GateError: The report does not pass the gates, is missing, or is not of this model.
+        """
+        return self._submit(model, report, on=on)
+
+    def run(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> Endpoint[OutT]:
+        """Starts the endpoint and waits until it answers.
+
+        Args:
+            model: The model to serve.
+            report: Its report.
+            on: Where it runs.
+
+        Returns:
+            The endpoint.
+
+        Raises:
+            CheckFailed: The check or the preflight found an error.
+            GateError: The report does not pass the gates, is missing, or is not of this model.
+            JobFailed: The endpoint did not start; the error has the last lines of its log.
+            JobTimeout: It did not answer within `startup_timeout` and was stopped.
+        """
+        job = self.submit(model, report, on=on)
+        try:
+            job.wait(self.startup_timeout)
+            endpoint = job.result()
+        except JobTimeout as error:
+            job.cancel()
+            raise JobTimeout(
+                f"the endpoint {self.name!r} (job {job.id}) did not answer within {self.startup_timeout:g} s and was "
+                "stopped; a longer startup_timeout gives a large model more time to load"
+            ) from error
+        except KeyboardInterrupt:
+            job.cancel()
+            raise
+        return endpoint.bind(self.task) if self.task is not None else cast("Endpoint[OutT]", endpoint)
+
+    def _checked(self, inputs: tuple[Any, ...], on: Backend) -> None:
+        raise_on_errors(type(self).__name__, self.check())
+        model, report = inputs
+        refused = [finding for finding in self._gate_findings(model, report) if finding.level == "error"]
+        if refused:
+            lines = "\n".join(f"  - {finding}" for finding in refused)
+            raise GateError(f"the model {model.fingerprint[:19]} is not deployed:\n{lines}")
+        super()._checked(inputs, on)
+
+    def _gate_findings(self, model: Model, report: EvalReport | None) -> list[Violation]:
+        if report is None:
+            if self.require is None:
+                return []
+            return [
+                Violation(
+                    path="report",
+                    code="no-report",
+                    message="There are gates, but no report to hold against them.",
+                    hint="Evaluate the model, and give its report to the Deployer.",
+                )
+            ]
+        # A merged model was compared with its adapter when it was made; the adapter's report is good for it.
+        if report.lineage.model_fingerprint not in (model.fingerprint, model.manifest.merged_from):
+            return [
+                Violation(
+                    path="report",
+                    code="other-model",
+                    message=f"The report is of the model {report.lineage.model_fingerprint[:19]}, not of this one "
+                    f"({model.fingerprint[:19]}).",
+                    hint="Evaluate this model.",
+                )
+            ]
+        return self.require.check(report) if self.require is not None else []
+
+    def _task_findings(self, model: Model) -> list[Violation]:
+        learned = model.manifest.task
+        if learned is None:
+            return [
+                Violation(
+                    path="model",
+                    code="no-task",
+                    message="The model was pre-trained and has learned no task.",
+                    hint="Fine-tune it first.",
+                )
+            ]
+        if self.task is None or _what_counts(self.task.spec()) == _what_counts(learned):
+            return []
+        return [
+            Violation(
+                path="task",
+                code="other-task",
+                message=f"The task {self.task.name!r} does not say what the model has learned (task {learned.name!r}): "
+                "prompts or outputs differ.",
+                hint="Serve the model with the task that it was trained on.",
+            )
+        ]
+
+
+def _what_counts(spec: TaskSpec) -> tuple[Any, ...]:
+    """What of a task shapes prompts and answers."""
+    return spec.system_prompt, spec.user_template, spec.output_schema, spec.output_fields
+
+
+def _packages(model: Model) -> tuple[str, ...]:
+    needed = ("fastapi", "uvicorn", "llguidance", "torch", "transformers")
+    return needed if model.adapter is None else (*needed, "peft")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _at(path: str, finding: Violation) -> Violation:
+    return Violation(
+        path=f"{path}.{finding.path}" if finding.path else path,
+        code=finding.code,
+        level=finding.level,
+        message=finding.message,
+        hint=finding.hint,
+    )

@@ -1,0 +1,298 @@
+"""`Endpoint`: a served model, as its users see it. A manifest says where it is; requests go over HTTP."""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+from typing_extensions import Self
+
+from soaptune.config import Config, summary
+from soaptune.errors import BackendError, ConfigError, DataError, EngineError, MissingExtraError, RequestError
+from soaptune.handles.files import MANIFEST, read_json
+from soaptune.handles.taskspec import TaskSpec
+from soaptune.handles.wording import did_you_mean
+
+__all__ = ["Endpoint", "EndpointManifest", "TypedTask"]
+
+OutT = TypeVar("OutT")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class EndpointManifest(Config):
+    """``manifest.json`` of a running endpoint."""
+
+    format_version: Literal[1] = 1
+    kind: Literal["endpoint"] = "endpoint"
+
+    url: str
+    """Where it listens, such as ``http://127.0.0.1:8000``; the API lies below ``/v1``."""
+    name: str
+    """Under which name the model is served."""
+    task: TaskSpec
+    """What the model has learned."""
+    model_fingerprint: str
+    """The model that is served."""
+    report_fingerprint: str | None = None
+    """The report that the gates were held against."""
+    synthetic: bool
+    """Whether the model was trained on generated text."""
+    pid: int
+    """The server's process."""
+
+
+class TypedTask(Protocol[T_co]):
+    """What an endpoint needs of a task; `soaptune.tasks.Task` has it."""
+
+    def spec(self) -> TaskSpec:
+        """The task as pure data."""
+        ...
+
+    def messages(self, inputs: Mapping[str, Any]) -> Sequence[Mapping[str, object]]:
+        """The conversation up to the answer."""
+        ...
+
+    def parse(self, text: str) -> T_co:
+        """Reads an answer."""
+        ...
+
+
+class Endpoint(Generic[OutT]):
+    """A served model.
+
+    It is a handle: it holds no connection and can be used by several threads. As a context manager it stops the
+    endpoint at the end of the block.
+
+    Any OpenAI client works with it too: ``OpenAI(base_url=endpoint.url + "/v1", api_key="none")``.
+
+    Examples:
+        >>> note = endpoint.generate(dialogue="Doctor: ...")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        manifest: EndpointManifest,
+        *,
+        task: TypedTask[OutT] | None = None,
+        stop: Callable[[], None] | None = None,
+        timeout: float = 600.0,
+    ) -> None:
+        """Makes a handle from parts; use `Endpoint.open`, or what a `Deployer` gives.
+
+        Args:
+            manifest: What the endpoint says of itself.
+            task: The task with its class; None takes the task of `soaptune.tasks` that says the same, or else one
+                whose outputs are dictionaries.
+            stop: What ends the endpoint.
+            timeout: Seconds that a request may take.
+        """
+        self._manifest = manifest
+        self._task = task
+        self._stop = stop
+        self._timeout = timeout
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Endpoint[Any]:
+        """Opens an endpoint by the folder of its job.
+
+        Args:
+            path: The job's ``output`` folder, or the job's folder itself.
+
+        Returns:
+            The handle; nothing is asked yet.
+
+        Raises:
+            DataError: There is no endpoint's manifest, or it cannot be read.
+        """
+        folder = Path(path).expanduser().resolve()
+        if not (folder / MANIFEST).is_file() and (folder / "output" / MANIFEST).is_file():
+            folder = folder / "output"
+        raw = read_json(folder / MANIFEST)
+        if not isinstance(raw, dict) or cast("dict[str, Any]", raw).get("kind") != "endpoint":
+            raise DataError(f"{folder / MANIFEST} does not describe an endpoint")
+        try:
+            return Endpoint[Any](EndpointManifest.model_validate(raw))
+        except ValidationError as error:
+            raise DataError(f"{folder / MANIFEST}: {summary(error)}") from error
+
+    @property
+    def url(self) -> str:
+        """Where the endpoint listens, without ``/v1``."""
+        return self._manifest.url
+
+    @property
+    def model_name(self) -> str:
+        """Under which name the model is served."""
+        return self._manifest.name
+
+    @property
+    def task(self) -> TaskSpec:
+        """What the model has learned."""
+        return self._manifest.task
+
+    @property
+    def manifest(self) -> EndpointManifest:
+        """What the endpoint says of itself."""
+        return self._manifest
+
+    def bind(self, task: TypedTask[T]) -> Endpoint[T]:
+        """Gives the endpoint the class of its outputs.
+
+        Args:
+            task: The task that the model has learned, with its class.
+
+        Returns:
+            A handle of the same endpoint with typed outputs.
+
+        Raises:
+            ConfigError: The task renders other prompts or expects other outputs than the endpoint's.
+        """
+        given, own = task.spec(), self.task
+        if (given.system_prompt, given.user_template, given.output_schema) != (
+            own.system_prompt,
+            own.user_template,
+            own.output_schema,
+        ):
+            raise ConfigError(f"the task {given.name!r} is not the one of this endpoint ({own.name!r})")
+        return Endpoint(self._manifest, task=task, stop=self._stop, timeout=self._timeout)
+
+    def bind_stop(self, stop: Callable[[], None]) -> None:
+        """Says what ends the endpoint.
+
+        Args:
+            stop: Called by `stop`; for the endpoint of a job its ``cancel``.
+        """
+        self._stop = stop
+
+    def generate(self, **inputs: Any) -> OutT:
+        """Answers one input.
+
+        The prompt is rendered as in training, byte for byte, and the answer fits the task's schema.
+
+        Args:
+            **inputs: The task's input fields.
+
+        Returns:
+            The task's output: an instance of its class, or a dictionary when no class is bound.
+
+        Raises:
+            AnswerError: The answer fits the schema but not the class's own validators.
+            BackendError: The endpoint does not answer.
+            ConfigError: An input field is missing or unknown.
+            EngineError: The endpoint failed, or the answer was cut because it needs more tokens than allowed.
+            MissingExtraError: httpx is not installed.
+            RequestError: The endpoint refused the request, e.g. because the input is too long.
+        """
+        task = self._bound()
+        self._check(inputs)
+        body: dict[str, Any] = {"model": self.model_name, "messages": list(task.messages(inputs))}
+        reply = self._ask("POST", "/v1/chat/completions", body)
+        try:
+            choice = reply["choices"][0]
+            text, reason = choice["message"]["content"], choice["finish_reason"]
+            if not isinstance(text, str):
+                raise TypeError
+        except (KeyError, IndexError, TypeError):
+            raise EngineError(f"{self.url} sent a reply that is not a chat completion") from None
+        if reason == "length":
+            tokens = cast("dict[str, Any]", reply.get("usage") or {}).get("completion_tokens", "all its")
+            raise EngineError(
+                f"the answer was cut after {tokens} tokens and is not given, since something may be missing in it; "
+                "deploy with a larger max_new_tokens, or shorten the input"
+            )
+        return task.parse(text)
+
+    def health(self) -> dict[str, Any]:
+        """Asks the endpoint how it is.
+
+        Returns:
+            ``status`` (``"ok"``), ``model``, ``model_fingerprint`` and ``synthetic``.
+
+        Raises:
+            BackendError: The endpoint does not answer.
+            EngineError: It answers that it cannot work.
+        """
+        return self._ask("GET", "/health", None, timeout=10.0)
+
+    def stop(self) -> None:
+        """Ends the endpoint. Does nothing to one that has ended.
+
+        Raises:
+            BackendError: The handle was opened from a folder and knows of no job to end.
+        """
+        if self._stop is None:
+            raise BackendError(
+                "this handle was opened from a folder and does not know its job; end that with backend.job(id).cancel()"
+            )
+        self._stop()
+
+    def _bound(self) -> TypedTask[OutT]:
+        if self._task is None:
+            # Named, not imported: the room of the tasks lies above this one.
+            tasks: Any = importlib.import_module("soaptune.tasks")
+            known: list[Any] = [value for value in vars(tasks).values() if isinstance(value, tasks.Task)]
+            same: list[Any] = [task for task in known if task.spec().fingerprint == self.task.fingerprint]
+            self._task = cast("TypedTask[OutT]", same[0] if same else tasks.Task.from_spec(self.task))
+        return self._task
+
+    def _check(self, inputs: Mapping[str, Any]) -> None:
+        fields = self.task.input_fields
+        problems = [
+            f"there is no input field {name!r}{did_you_mean(name, fields)}" for name in inputs if name not in fields
+        ]
+        problems += [f"the input field {name!r} is missing" for name in fields if name not in inputs]
+        if problems:
+            raise ConfigError(f"{self.model_name}: {'; '.join(problems)}")
+
+    def _ask(self, method: str, path: str, body: object, *, timeout: float | None = None) -> dict[str, Any]:
+        try:
+            import httpx
+        except ImportError:
+            raise MissingExtraError("httpx", extra="serve", what="asking an endpoint") from None
+        local = _is_loopback(self.url)
+        try:
+            # No proxy stands between this machine and itself, whatever the environment says.
+            with httpx.Client(
+                timeout=httpx.Timeout(timeout or self._timeout, connect=10.0), trust_env=not local, verify=not local
+            ) as client:
+                response = client.request(method, self.url + path, json=body)
+        except httpx.HTTPError as error:
+            raise BackendError(
+                f"the endpoint {self.model_name!r} at {self.url} does not answer ({type(error).__name__})"
+            ) from error
+        try:
+            reply = cast("dict[str, Any]", response.json())
+        except ValueError:
+            reply = {}
+        if response.is_success and reply:
+            return reply
+        fault = reply.get("error")
+        told = cast("dict[str, Any]", fault) if isinstance(fault, dict) else {}
+        message = str(told.get("message") or f"{self.url} answered with status {response.status_code}")
+        if 400 <= response.status_code < 500:
+            raise RequestError(message, status=response.status_code, code=str(told.get("code") or ""))
+        raise EngineError(message)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.model_name!r} at {self.url}, task {self.task.name!r})"
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

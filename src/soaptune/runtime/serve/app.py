@@ -1,0 +1,178 @@
+"""The routes of the REST surface."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from soaptune.deploy.plan import ServePlan
+from soaptune.engines import Completion, GenerationRequest
+from soaptune.runtime.serve.batching import Batcher, Overloaded
+from soaptune.runtime.serve.surface import (
+    ApiError,
+    ChatCompletion,
+    ChatMessage,
+    ChatRequest,
+    Choice,
+    ErrorBody,
+    Health,
+    ModelCard,
+    ModelList,
+    ObjectFormat,
+    Reply,
+    SchemaFormat,
+    TextFormat,
+    Usage,
+    refuse_unsupported,
+)
+
+__all__ = ["build_app"]
+
+_log = logging.getLogger("soaptune.serve")
+
+_STATUS = {404: ("not_found", "There is nothing at this path."), 405: ("method_not_allowed", "Not with this method.")}
+
+
+def build_app(plan: ServePlan, batcher: Batcher[GenerationRequest, Completion], *, schema: dict[str, Any]) -> FastAPI:
+    """Makes the application.
+
+    Args:
+        plan: What is served.
+        batcher: Answers questions.
+        schema: The JSON Schema of an answer to a request that does not bring its own.
+
+    Returns:
+        The application; its OpenAPI document lies at ``/openapi.json``.
+    """
+    started = int(time.time())
+    errors: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
+    # No pages for people: FastAPI's load scripts from elsewhere.
+    app = FastAPI(title=plan.name, docs_url=None, redoc_url=None, responses=errors)
+    _handle_errors(app)
+
+    @app.get("/health")
+    async def health() -> Health:  # pyright: ignore[reportUnusedFunction]
+        if not batcher.alive:
+            raise ApiError(503, "engine_failed", "The engine has ended.")
+        return Health(status="ok", model=plan.name, model_fingerprint=plan.model_fingerprint, synthetic=plan.synthetic)
+
+    @app.get("/v1/models")
+    async def models() -> ModelList:  # pyright: ignore[reportUnusedFunction]
+        return ModelList(data=[ModelCard(id=plan.name, created=started)])
+
+    @app.post("/v1/chat/completions")
+    async def chat(body: ChatRequest) -> ChatCompletion:  # pyright: ignore[reportUnusedFunction]
+        refuse_unsupported(body)
+        if body.model != plan.name:
+            message = f"There is no such model here; this server has {plan.name!r}."
+            raise ApiError(404, "model_not_found", message, param="model")
+        begin = time.monotonic()
+        try:
+            future = batcher.ask(_question(body, plan, schema))
+        except Overloaded:
+            raise ApiError(503, "overloaded", "Too many requests wait; try again later.") from None
+        completion = await asyncio.wrap_future(future)
+        _log.info(
+            "answered: %d tokens in, %d out, %.2f s",
+            completion.prompt_tokens,
+            completion.completion_tokens,
+            time.monotonic() - begin,
+        )
+        return ChatCompletion(
+            id=f"chatcmpl-{secrets.token_hex(12)}",
+            created=int(time.time()),
+            model=plan.name,
+            choices=[
+                Choice(
+                    message=Reply(content=completion.text),
+                    finish_reason="length" if completion.finish_reason == "length" else "stop",
+                )
+            ],
+            usage=Usage(
+                prompt_tokens=completion.prompt_tokens,
+                completion_tokens=completion.completion_tokens,
+                total_tokens=completion.prompt_tokens + completion.completion_tokens,
+            ),
+            system_fingerprint=plan.model_fingerprint[:19],
+        )
+
+    return app
+
+
+def _question(body: ChatRequest, plan: ServePlan, schema: dict[str, Any]) -> GenerationRequest:
+    if body.messages[-1].role != "user":
+        raise ApiError(400, "invalid_messages", "The last message must be the user's.", param="messages")
+    match body.response_format:
+        case None:
+            wanted: dict[str, Any] | None = schema
+        case TextFormat():
+            wanted = None
+        case ObjectFormat():
+            wanted = {"type": "object"}
+        case SchemaFormat():
+            wanted = body.response_format.json_schema.schema_
+    asked = body.max_completion_tokens or body.max_tokens or plan.max_new_tokens
+    return GenerationRequest(
+        messages=_conversation(body.messages, plan.task.system_prompt),
+        max_tokens=min(asked, plan.max_new_tokens),
+        schema=wanted,
+        temperature=body.temperature or 0.0,
+        seed=secrets.randbits(31) if body.seed is None else body.seed & 0x7FFF_FFFF,
+    )
+
+
+def _conversation(messages: Sequence[ChatMessage], system_prompt: str) -> list[dict[str, str]]:
+    """The turns, with the task's system prompt in front when the caller brings none."""
+    turns = [message.plain() for message in messages]
+    if system_prompt and all(turn["role"] != "system" for turn in turns):
+        return [{"role": "system", "content": system_prompt}, *turns]
+    return turns
+
+
+def _handle_errors(app: FastAPI) -> None:
+    async def refused(_: Request, error: Exception) -> JSONResponse:
+        fault = cast("ApiError", error)
+        return JSONResponse(fault.body(), fault.status)
+
+    async def unreadable(request: Request, error: Exception) -> JSONResponse:
+        fault = _validation_fault(cast("RequestValidationError", error), request.headers.get("content-type", ""))
+        return JSONResponse(fault.body(), fault.status)
+
+    async def not_served(_: Request, error: Exception) -> JSONResponse:
+        given = cast("HTTPException", error)
+        code, message = _STATUS.get(given.status_code, ("invalid_request", "The request cannot be read."))
+        fault = ApiError(given.status_code, code, message)
+        return JSONResponse(fault.body(), fault.status, headers=given.headers)
+
+    app.add_exception_handler(ApiError, refused)
+    app.add_exception_handler(RequestValidationError, unreadable)
+    app.add_exception_handler(HTTPException, not_served)
+
+
+def _validation_fault(error: RequestValidationError, content_type: str) -> ApiError:
+    """Says what is wrong with a body, without quoting it: of the names in it only those that this surface has."""
+    first = cast("dict[str, Any]", error.errors()[0])
+    if first["type"] == "json_invalid":
+        return ApiError(400, "invalid_json", "The body is not JSON.")
+    if "json" not in content_type:
+        return ApiError(
+            400, "invalid_request", "The body must be JSON, with the header content-type: application/json."
+        )
+    if first["type"] == "extra_forbidden":
+        return ApiError(400, "invalid_request", "There is a field that does not belong there.", param=_place(first))
+    return ApiError(400, "invalid_request", f"{first['msg']}.", param=_place(first))
+
+
+def _place(finding: dict[str, Any]) -> str | None:
+    own = {*ChatRequest.model_fields, "role", "content", "text", "type", "json_schema", "schema", "name", "strict"}
+    steps = [str(step) for step in finding["loc"] if isinstance(step, int) or step in own]
+    return ".".join(steps) or None

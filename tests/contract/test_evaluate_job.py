@@ -1,0 +1,188 @@
+"""The evaluation job on real (if random) models: what it writes, and that its numbers are those of its answers."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from soaptune.errors import CheckFailed, EngineError
+from soaptune.evaluate import Evaluator
+from soaptune.evaluate.evaluator import EvalPlan
+from soaptune.handles import open_handle
+from soaptune.handles.dataset import Dataset
+from soaptune.handles.facts import facts_type
+from soaptune.handles.files import write_json
+from soaptune.handles.model import Model
+from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
+from soaptune.handles.taskspec import TaskSpec
+from soaptune.runtime import evaluate as job
+
+TASK = TaskSpec(
+    name="ticket",
+    system_prompt="Answer in JSON.",
+    user_template="{text}",
+    output_schema={
+        "type": "object",
+        "properties": {"who": {"type": "string"}, "what": {"type": "string"}},
+        "required": ["who", "what"],
+        "additionalProperties": False,
+    },
+    output_fields=("who", "what"),
+    input_fields=("text",),
+)
+NAMES = ["Ann", "Bob", "Cem", "Dot", "Eva", "Fay"]
+SECRET = "zanzibar"
+
+
+def dataset(path, *, facts=True, long=False):
+    rows = {
+        "id": [f"r{i}" for i in range(6)],
+        "text": [
+            f"{name} pays {i} euros in {SECRET}" + (" word" * 400 if long and i == 2 else "")
+            for i, name in enumerate(NAMES)
+        ],
+        "who": NAMES,
+        "what": [f"pays {i} euros" for i in range(6)],
+    }
+    table = pa.table(rows)
+    if facts:
+        said = [
+            [{"field": "who", "kind": "name", "value": name, "start": 0, "end": 3, "source": "text"}] for name in NAMES
+        ]
+        table = table.append_column("facts", pa.array(said, type=facts_type()))
+    return Dataset.write(path, {"test": table}, task=TASK, how={"step": "test"}, synthetic=True)
+
+
+@pytest.fixture(scope="module")
+def base(random_model, random_tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    random_model.save_pretrained(folder)
+    random_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(base, tmp_path_factory):
+    """An adapter with random weights, as training would leave it."""
+    import peft
+    import torch
+
+    from soaptune.runtime.loading import load_model
+
+    folder = tmp_path_factory.mktemp("tuned")
+    network, tokenizer = load_model(base, device="cpu")
+    torch.manual_seed(1)
+    config = peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    peft.get_peft_model(network, config).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    manifest = ModelManifest(
+        method="lora",
+        base=str(base),
+        task=TASK,
+        data_fingerprint="sha256:x",
+        synthetic=True,
+        spec={},
+        spec_fingerprint="sha256:x",
+        yaml_fingerprint="sha256:x",
+        fingerprint=fingerprint_folder(folder / "model"),
+    )
+    write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+    return Model.open(folder)
+
+
+def plan(model, data, **options):
+    return EvalPlan(
+        evaluator=Evaluator(max_new_tokens=12, resamples=1000, **options),
+        model=str(model.path),
+        model_fingerprint=model.fingerprint,
+        data=str(data.path),
+        data_fingerprint=data.fingerprint,
+        base=model.base,
+    )
+
+
+def test_the_job_leaves_a_report_its_answers_and_its_progress(model, tmp_path):
+    data = dataset(tmp_path / "data")
+    report = job.evaluate(plan(model, data), tmp_path / "output")
+
+    assert open_handle(tmp_path / "output") == report
+    always = {"schema_valid", "fact_recall", "fact_f1", "rouge_l", "perplexity"}
+    assert always | {f"base/{name}" for name in always} <= set(report.metrics)
+    assert all(metric.n == 6 for metric in report.metrics.values())
+    assert report.metrics["fact_recall"].value == 0  # random weights write no JSON, and that is counted as wrong
+    assert sum(report.errors["model"].values()) == sum(report.errors["base"].values()) == 6
+    assert {row.metric for row in report.comparison} >= always
+    assert report.lineage.model_fingerprint == model.fingerprint
+    assert report.lineage.data_fingerprint == data.fingerprint
+    assert report.synthetic
+
+    table = pq.read_table(open_handle(tmp_path / "output").predictions_path)
+    assert table.num_rows == 12
+    assert set(table.column("model").to_pylist()) == {"model", "base"}
+    assert table.column("reference/who").to_pylist()[:6] == NAMES
+    last = json.loads((tmp_path / "output" / "progress.jsonl").read_text().splitlines()[-1])
+    assert last["done"] == last["total"] == 24
+
+
+def test_the_same_evaluation_gives_the_same_report(model, tmp_path):
+    data = dataset(tmp_path / "data")
+    first = job.evaluate(plan(model, data), tmp_path / "a")
+    assert job.evaluate(plan(model, data, batch_size=2), tmp_path / "b").metrics.keys() == first.metrics.keys()
+    assert job.evaluate(plan(model, data), tmp_path / "c") == first
+
+
+def test_data_without_facts_is_scored_without_fact_metrics_and_says_so(model, tmp_path):
+    report = job.evaluate(plan(model, dataset(tmp_path / "data", facts=False), base=False), tmp_path / "output")
+    assert {"schema_valid", "rouge_l", "perplexity"} <= set(report.metrics)
+    assert not any("fact" in name or "base" in name for name in report.metrics)
+    assert any("no facts" in note for note in report.notes)
+    assert report.comparison == ()
+
+
+def test_a_prompt_that_is_too_long_is_a_wrong_answer_and_is_named(model, tmp_path):
+    data = dataset(tmp_path / "data", long=True)
+    report = job.evaluate(plan(model, data, base=False), tmp_path / "output")
+    assert report.errors["model"]["not-asked"] == 1
+    assert report.metrics["schema_valid"].n == 6
+    assert report.metrics["perplexity"].n == 5
+    assert any("1 prompts are too long" in note for note in report.notes)
+
+
+def test_a_sample_says_that_it_is_one(model, tmp_path):
+    report = job.evaluate(plan(model, dataset(tmp_path / "data"), base=False, max_samples=2), tmp_path / "output")
+    assert report.n == 2
+    assert any("2 of the split's 6" in note for note in report.notes)
+
+
+def test_no_text_of_the_data_leaves_the_table_of_answers(model, tmp_path, capfd, monkeypatch):
+    data = dataset(tmp_path / "data")
+    (tmp_path / "app").mkdir()
+    monkeypatch.chdir(tmp_path / "app")
+    Path("step.json").write_text(json.dumps(plan(model, data).model_dump(mode="json")))
+    assert job.main(["step.json"]) == 0
+    said = capfd.readouterr()
+    files = [f.read_text() for f in (tmp_path / "output").iterdir() if f.suffix != ".parquet"]
+    assert not any(SECRET in text for text in [said.out, said.err, *files])
+    assert "schema_valid" in said.out
+
+
+def test_a_base_that_cannot_be_had_fails_before_anything_is_scored(model, tmp_path, capfd):
+    data = dataset(tmp_path / "data")
+    lost = plan(model, data).replace(base=str(tmp_path / "nowhere"))
+    with pytest.raises(EngineError, match="nowhere"):
+        job.evaluate(lost, tmp_path / "output")
+    assert not (tmp_path / "output" / "manifest.json").exists()
+
+
+def test_the_step_runs_on_this_machine(model, tmp_path):
+    import soaptune as st
+
+    data = dataset(tmp_path / "data")
+    backend = st.LocalBackend(tmp_path / "runs")
+    report = st.Evaluator(max_new_tokens=5, resamples=1000).run(model, data, on=backend)
+    assert report.n == 6
+    assert "base/schema_valid" in report.metrics
+    with pytest.raises(CheckFailed, match="no-such-split"):
+        st.Evaluator(split="unseen").run(model, data, on=backend)

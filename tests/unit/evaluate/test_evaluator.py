@@ -1,0 +1,129 @@
+"""The step as config: what it compiles to and what it finds before it costs anything."""
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from soaptune.errors import ConfigError
+from soaptune.evaluate import Evaluator, Facts
+from soaptune.evaluate.evaluator import EvalPlan
+from soaptune.handles.dataset import Dataset
+from soaptune.handles.files import write_json
+from soaptune.handles.model import Model
+from soaptune.handles.model_manifest import ModelManifest
+from soaptune.handles.taskspec import TaskSpec
+
+
+def task(name="echo", field="out"):
+    return TaskSpec(
+        name=name,
+        system_prompt="",
+        user_template="{text}",
+        output_schema={"type": "object", "properties": {field: {"type": "string"}}, "required": [field]},
+        output_fields=(field,),
+        input_fields=("text",),
+    )
+
+
+class Here:
+    name = "elsewhere"
+
+
+ON = Here()
+
+
+@pytest.fixture
+def data(tmp_path):
+    table = pa.table({"id": [f"{i}" for i in range(40)], "text": ["x"] * 40, "out": ["y"] * 40})
+    return Dataset.write(tmp_path / "data", {"test": table, "small": table.slice(0, 0)}, task=task(), how={})
+
+
+def make_model(folder, *, base="soaptune/tiny", spec=None, task=task(), token=None):  # noqa: B008 - a frozen config
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "config.json").write_text("{}")
+    (folder / "model" / "model.safetensors").write_bytes(b"")
+    manifest = ModelManifest(
+        method="full",
+        base=base,
+        task=task,
+        token=token,
+        data_fingerprint="sha256:d",
+        synthetic=False,
+        spec=spec or {},
+        spec_fingerprint="sha256:s",
+        yaml_fingerprint="sha256:y",
+        fingerprint="sha256:m",
+    )
+    write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+    return Model.open(folder)
+
+
+@pytest.fixture
+def model(tmp_path):
+    return make_model(tmp_path / "m")
+
+
+def codes(found):
+    return {(violation.level, violation.code) for violation in found}
+
+
+def test_it_compiles_to_a_job_of_a_plan_and_two_inputs(model, data):
+    spec = Evaluator(max_samples=5).compile(model, data, on=ON)
+    assert spec.kind == "report"
+    assert spec.entrypoint == ("python", "-m", "soaptune.runtime.evaluate", "step.json")
+    assert spec.inputs == {"model": str(model.path), "data": str(data.path)}
+    plan = EvalPlan.model_validate(json.loads(spec.files["step.json"]))
+    assert plan.evaluator == Evaluator(max_samples=5)
+    assert (plan.base, plan.model_fingerprint) == ("soaptune/tiny", "sha256:m")
+
+
+def test_the_same_input_compiles_to_the_same_bytes(model, data):
+    assert Evaluator().compile(model, data, on=ON) == Evaluator().compile(model, data, on=ON)
+
+
+def test_a_base_model_in_a_folder_travels_as_an_input_and_a_token_by_name(tmp_path, data):
+    (tmp_path / "base").mkdir()
+    spec = Evaluator().compile(make_model(tmp_path / "m", base=str(tmp_path / "base"), token="MY_TOKEN"), data, on=ON)
+    assert spec.inputs["base"] == str(tmp_path / "base")
+    assert json.loads(spec.files["step.json"])["base"] == "../inputs/base"
+    assert spec.secrets == {"HF_TOKEN": "MY_TOKEN"}
+
+
+def test_a_step_round_trips_through_json():
+    step = Evaluator(judge=Facts(), split="unseen", constrained=True)
+    assert Evaluator.model_validate_json(step.model_dump_json()) == step
+
+
+def test_a_good_evaluation_has_no_findings(model, data):
+    assert Evaluator().check() == []
+    assert Evaluator().preflight(model, data, on=ON) == []
+
+
+def test_missing_and_empty_splits_are_found_before_anything_runs(model, data):
+    assert codes(Evaluator(split="tset").preflight(model, data, on=ON)) == {("error", "no-such-split")}
+    assert codes(Evaluator(split="small").preflight(model, data, on=ON)) == {("error", "no-rows")}
+
+
+def test_few_examples_are_warned_of(model, data):
+    assert codes(Evaluator(max_samples=5).preflight(model, data, on=ON)) == {("warning", "few-examples")}
+
+
+def test_data_of_another_task_is_refused_and_another_prompt_is_warned_of(tmp_path, data):
+    other = make_model(tmp_path / "a", task=task(field="note"))
+    assert codes(Evaluator().preflight(other, data, on=ON)) == {("error", "other-task")}
+    renamed = make_model(tmp_path / "b", task=task(name="other"))
+    assert codes(Evaluator().preflight(renamed, data, on=ON)) == {("warning", "other-prompt")}
+
+
+def test_a_model_from_new_weights_has_no_base_to_compare_with(tmp_path, data):
+    fresh = make_model(tmp_path / "fresh", spec={"initialization": "random"})
+    assert codes(Evaluator().preflight(fresh, data, on=ON)) == {("warning", "no-base")}
+    assert json.loads(Evaluator().compile(fresh, data, on=ON).files["step.json"])["base"] == ""
+
+
+def test_too_few_resamples_for_an_interval_are_refused():
+    with pytest.raises(ConfigError, match="resamples"):
+        Evaluator(resamples=10)
+    with pytest.raises(ConfigError, match="did you mean 'max_samples'"):
+        Evaluator(max_sample=10)

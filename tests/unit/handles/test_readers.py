@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from soaptune.errors import DataError
+from soaptune.handles.dataset import Dataset
+from soaptune.handles.facts import Fact
+from soaptune.handles.taskspec import TaskSpec
+
+Rows = list[dict[str, Any]]
+MakeRows = Callable[[int], Rows]
+
+
+def write(path: Path, rows: Rows) -> Path:
+    """Writes rows in the format that the suffix says."""
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif path.suffix in (".csv", ".tsv"):
+        with path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".arrow":
+        table = pa.Table.from_pylist(rows)
+        with pa.ipc.new_stream(str(path), table.schema) as stream:
+            stream.write_table(table)
+    else:
+        table = pa.Table.from_pylist(rows)
+        with pa.ipc.new_file(str(path), table.schema) as stream:
+            stream.write_table(table)
+    return path
+
+
+SUFFIXES = [".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_format_gives_the_same_rows(tmp_path: Path, task: TaskSpec, make_rows: MakeRows, suffix: str) -> None:
+    data = Dataset.load(write(tmp_path / f"rows{suffix}", make_rows(3)), task=task)
+    assert data["train"].to_list() == [
+        {"id": f"train-00000{i}", "ticket": f"the lamp {i} is broken", "title": f"lamp {i}", "urgency": str(i)}
+        for i in range(3)
+    ]
+    reference = Dataset.load(write(tmp_path / "reference.jsonl", make_rows(3)), task=task)
+    assert data.fingerprint == reference.fingerprint
+    assert data.ledger.counts()["kept"] == 3
+    assert not data.manifest.synthetic
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_columns_of_other_names_are_mapped_and_the_others_stay(tmp_path: Path, task: TaskSpec, suffix: str) -> None:
+    rows: Rows = [{"n": 7, "body": "text", "title": "a title", "urgency": 2, "room": "attic"}]
+    source = write(tmp_path / f"rows{suffix}", rows)
+    data = Dataset.load(source, task=task, columns={"ticket": "body", "id": "n"}, split="test", into=tmp_path / "out")
+    assert data.path == tmp_path / "out"
+    assert data.splits == ("test",)
+    table = data.table("test")
+    assert table.column_names == ["id", "ticket", "title", "urgency", "room"]
+    assert table.to_pylist() == [{"id": "7", "ticket": "text", "title": "a title", "urgency": "2", "room": "attic"}]
+    assert data.manifest.how == {
+        "step": "load",
+        "files": {"test": source.name},
+        "columns": {"ticket": "body", "id": "n"},
+    }
+
+
+def test_a_column_whose_name_the_dataset_needs_otherwise_is_kept_under_another(tmp_path: Path, task: TaskSpec) -> None:
+    rows: Rows = [{"id": "x", "ticket": "raw", "clean": "text", "title": "a", "urgency": 2}] * 2
+    source = write(tmp_path / "rows.jsonl", rows)
+    data = Dataset.load(source, task=task, columns={"ticket": "clean"}, ids="make")
+    assert data.table("train").column_names == [
+        "id",
+        "ticket",
+        "title",
+        "urgency",
+        "original_id",
+        "original_ticket",
+    ]
+    assert data["train"]["id"][:] == ["train-000000", "train-000001"]
+
+
+def test_one_file_per_split_as_a_mapping_or_a_folder(tmp_path: Path, task: TaskSpec, make_rows: MakeRows) -> None:
+    train = write(tmp_path / "train.csv", make_rows(4))
+    validation = write(tmp_path / "val.jsonl", make_rows(2))
+    write(tmp_path / "extra.csv", make_rows(1))
+    mapped = Dataset.load({"train": train, "validation": str(validation)}, task=task)
+    found = Dataset.load(tmp_path, task=task)
+    assert mapped.counts == found.counts == {"train": 4, "validation": 2}
+    assert mapped.fingerprint == found.fingerprint
+    assert found.manifest.how["files_passed_over"] == ["extra.csv"]
+
+
+def test_saved_hugging_face_datasets_load_with_their_splits_and_labels(
+    tmp_path: Path, task: TaskSpec, make_rows: MakeRows
+) -> None:
+    import datasets
+
+    one = datasets.Dataset.from_list(make_rows(3)).select([2, 0])
+    one = one.add_column("kind", [1, 0]).cast_column("kind", datasets.ClassLabel(names=["lamp", "door"]))
+    one.save_to_disk(str(tmp_path / "one"))
+    data = Dataset.load(tmp_path / "one", task=task, split="test")
+    assert data["test"]["title"][:] == ["lamp 2", "lamp 0"]
+    assert data.table("test").column("kind").to_pylist() == ["door", "lamp"]
+    datasets.DatasetDict(train=one, dev=one).save_to_disk(str(tmp_path / "two"))
+    assert Dataset.load(tmp_path / "two", task=task).counts == {"train": 2, "dev": 2}
+    assert Dataset.load({"test": tmp_path / "one"}, task=task).splits == ("test",)
+    with pytest.raises(DataError, match="holds the splits train, dev; as the split 'a'"):
+        Dataset.load({"a": tmp_path / "two"}, task=task)
+    for file in (tmp_path / "one").glob("*.arrow"):
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DataError, match="one cannot be read as a saved dataset"):
+        Dataset.load(tmp_path / "one", task=task)
+
+
+def test_loading_the_same_content_again_reuses_the_folder(tmp_path: Path, task: TaskSpec, make_rows: MakeRows) -> None:
+    source = write(tmp_path / "rows.csv", make_rows(2))
+    one = Dataset.load(source, task=task)
+    assert Dataset.load(str(source), task=task).path == one.path
+    write(source, make_rows(3))
+    assert Dataset.load(source, task=task).path != one.path
+
+
+def test_ids_that_count_from_zero_in_each_file_are_prefixed(
+    tmp_path: Path, task: TaskSpec, make_rows: MakeRows
+) -> None:
+    for name in ("train", "test"):
+        write(tmp_path / f"{name}.jsonl", [{"id": i, **row} for i, row in enumerate(make_rows(2))])
+    data = Dataset.load(tmp_path, task=task)
+    assert data["test"]["id"][:] == ["test-0", "test-1"]
+    assert "prefixed" in data.manifest.how["ids"]
+    assert Dataset.load(tmp_path / "test.jsonl", task=task)["train"]["id"][:] == ["0", "1"]
+
+
+def test_facts_and_groups_come_along(tmp_path: Path, task: TaskSpec, make_rows: MakeRows) -> None:
+    fact = {"field": "title", "kind": "thing", "value": "lamp", "start": 4, "end": 8, "source": "ticket"}
+    rows = [{**row, "facts": [fact], "group": 5} for row in make_rows(2)]
+    as_text = [{**row, "facts": json.dumps([fact])} for row in rows]
+    for source in (
+        write(tmp_path / "a.jsonl", rows),
+        write(tmp_path / "a.parquet", rows),
+        write(tmp_path / "a.csv", as_text),
+    ):
+        data = Dataset.load(source, task=task)
+        assert data.facts("train")["train-000001"] == [Fact(**fact)]  # type: ignore[arg-type]
+        assert data.table("train").column("group").to_pylist() == ["5", "5"]
+
+
+def test_a_loaded_dataset_exported_as_json_lines_loads_as_the_same(
+    tmp_path: Path, task: TaskSpec, make_rows: MakeRows
+) -> None:
+    data = Dataset.load(write(tmp_path / "a.jsonl", make_rows(3)), task=task)
+    again = Dataset.load(write(tmp_path / "b.jsonl", data.table("train").to_pylist()), task=task)
+    assert again.fingerprint == data.fingerprint
+
+
+def test_metadata_keeps_its_type_where_it_has_one(tmp_path: Path, task: TaskSpec, make_rows: MakeRows) -> None:
+    more: Rows = [
+        {"n": 1, "x": 1.5, "yes": True, "mixed": 1, "nested": {"a": []}, "huge": 2**70},
+        {"n": None, "x": 2, "mixed": "a", "odd": "\ud800"},
+    ]
+    rows = [{**row, **extra} for row, extra in zip(make_rows(2), more, strict=True)]
+    table = Dataset.load(write(tmp_path / "a.jsonl", rows), task=task).table("train")
+    kept = table.select([name for name in table.column_names if name not in ("id", *task.fields)])
+    assert kept.to_pylist() == [
+        {"n": 1, "x": 1.5, "yes": True, "mixed": "1", "nested": '{"a": []}', "huge": str(2**70), "odd": None},
+        {"n": None, "x": 2.0, "yes": None, "mixed": '"a"', "nested": None, "huge": None, "odd": '"\\ud800"'},
+    ]
+
+
+def test_json_wrapped_in_an_object_or_written_in_lines_is_read(
+    tmp_path: Path, task: TaskSpec, make_rows: MakeRows
+) -> None:
+    texts = {
+        "wrapped": json.dumps({"data": make_rows(2)}),
+        "lines": "".join(json.dumps(row) + "\r\n\n" for row in make_rows(2)),
+        "marked": "\ufeff" + json.dumps(make_rows(2), indent=2),
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.json").write_text(text, encoding="utf-8")
+        assert Dataset.load(tmp_path / f"{name}.json", task=task).counts == {"train": 2}
+    (tmp_path / "one.json").write_text(json.dumps(make_rows(1)[0]))
+    assert Dataset.load(tmp_path / "one.json", task=task).counts == {"train": 1}
+
+
+def test_csv_of_the_wild_is_read(tmp_path: Path, task: TaskSpec) -> None:
+    long = "word " * 100_000
+    text = f',ticket,title,urgency\r\n0,"one ""two""\nthree",a,1\r\n\r\n1,{long},b,2\r\n'
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    limit = csv.field_size_limit()
+    data = Dataset.load(tmp_path / "a.csv", task=task)
+    assert csv.field_size_limit() == limit
+    assert data["train"]["ticket"][:] == ['one "two"\nthree', long]
+    assert data.table("train").column("unnamed_1").to_pylist() == ["0", "1"]
+
+
+def test_fields_may_be_empty_where_the_caller_says_so(tmp_path: Path, task: TaskSpec) -> None:
+    rows: Rows = [{"ticket": "a", "title": "", "urgency": 1}, {"ticket": "b", "urgency": 1}]
+    source = write(tmp_path / "a.jsonl", rows)
+    with pytest.raises(DataError, match=r"row 1 \(line 1\), column 'title': the value is empty\. 1 more row"):
+        Dataset.load(source, task=task)
+    assert Dataset.load(source, task=task, allow_empty=("title",))["train"]["title"][:] == ["", ""]
+    (tmp_path / "b.csv").write_text("ticket,urgency\na,1\n")
+    assert Dataset.load(tmp_path / "b.csv", task=task, allow_empty=["title"])["train"]["title"][:] == [""]
+
+
+def test_numbers_may_be_inputs(tmp_path: Path, task: TaskSpec) -> None:
+    rows: Rows = [{"ticket": 12, "title": "a", "urgency": 1}, {"ticket": 1.5, "title": "a", "urgency": 1}]
+    assert Dataset.load(write(tmp_path / "a.jsonl", rows), task=task)["train"]["ticket"][:] == ["12", "1.5"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": {"tickets": "a"}}, "columns= has 'tickets', no field of the task.*did you mean 'ticket'"),
+        ({"columns": {"body": "ticket"}}, "The keys are the task's fields"),
+        ({"columns": {"ticket": "body"}}, "no column 'body' for the field 'ticket'.*there are: 'ticket', 'title'"),
+        ({"columns": {"id": "nr"}}, "no column 'nr' for the field 'id'"),
+        ({"columns": {"id": "title"}, "ids": "make"}, "says not to take ids"),
+        ({"allow_empty": ["tickets"]}, "allow_empty= has 'tickets'"),
+        ({"allow_empty": "title"}, r"for one field: \('title',\)"),
+    ],
+)
+def test_options_that_do_not_fit_are_told(
+    tmp_path: Path, task: TaskSpec, make_rows: MakeRows, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        Dataset.load(write(tmp_path / "a.jsonl", make_rows(1)), task=task, **options)
+
+
+def test_sources_that_are_no_files_are_told(tmp_path: Path, task: TaskSpec, make_rows: MakeRows) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        Dataset.load(tmp_path / "none.csv", task=task)
+    with pytest.raises(DataError, match="not a local path"):
+        Dataset.load("s3://bucket/a.csv", task=task)
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(DataError, match=r"'\.txt' says no format.*\.jsonl"):
+        Dataset.load(tmp_path / "a.txt", task=task)
+    with pytest.raises(DataError, match="mapping from splits to files is empty"):
+        Dataset.load({}, task=task)
+    with pytest.raises(DataError, match=r"no file is named after a split.*none"):
+        Dataset.load(tmp_path, task=task)
+    write(tmp_path / "train.csv", make_rows(1))
+    write(tmp_path / "Training.jsonl", make_rows(1))
+    with pytest.raises(DataError, match=r"both Training\.jsonl and train\.csv look like the split 'train'"):
+        Dataset.load(tmp_path, task=task)
+    data = Dataset.load(tmp_path / "train.csv", task=task)
+    with pytest.raises(DataError, match=r"open it with Dataset\.open"):
+        Dataset.load(data.path, task=task)
+
+
+def test_mts_dialog_loads_with_a_mapping_and_its_leak_is_found(shared_dir: Path) -> None:
+    folder = shared_dir / "data" / "mts-dialog"
+    section = TaskSpec(
+        name="section",
+        system_prompt="Write the section.",
+        user_template="{dialogue}",
+        output_schema={"type": "object", "properties": {"text": {"type": "string"}}},
+        output_fields=("text",),
+        input_fields=("dialogue",),
+    )
+    data = Dataset.load(
+        {
+            "train": folder / "MTS-Dialog-TrainingSet.csv",
+            "validation": folder / "MTS-Dialog-ValidationSet.csv",
+        },
+        task=section,
+        columns={"text": "section_text", "id": "ID"},
+    )
+    assert data.counts == {"train": 1201, "validation": 100}
+    assert len(data.leakage("validation")) == 2
+    anew = data.split("80/10/10", seed=1)
+    assert anew.counts == {"train": 1041, "validation": 130, "test": 130}
+    assert anew.leakage("test") == anew.leakage("validation") == ()
+    anew.ledger.reconcile(1301)

@@ -1,0 +1,83 @@
+"""A backend without processes: what a second backend must bring, and no more."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from soaptune.errors import Violation
+from soaptune.jobs.job import Event, Job
+from soaptune.jobs.spec import JobSpec
+
+
+class MemoryJob(Job[Any]):
+    """A job that goes through the states it is given, one at each look."""
+
+    def __init__(self, spec: JobSpec, *, states=("done",), log=(), progress=(), reason="", made: Any = "made") -> None:
+        super().__init__("memory-1", spec)
+        self.states = list(states)
+        self.log = list(log)
+        self.lines = list(progress)
+        self.why = reason
+        self.made = made
+        self.cancelled = False
+        self.LONGEST_PAUSE = 0.001
+
+    @property
+    def status(self):
+        if self.cancelled:
+            return "cancelled"
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if isinstance(state, BaseException):
+            raise state
+        return state
+
+    @property
+    def reason(self) -> str:
+        return self.why
+
+    @property
+    def url(self) -> str:
+        return "memory:///1"
+
+    def events(self) -> list[Event]:
+        return [Event(kind="progress", data=line) for line in self.lines]
+
+    def logs(self, *, follow: bool = False) -> Iterator[str]:
+        yield from self.log
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def _has_result(self) -> bool:
+        return self.made is not None
+
+    def _open(self) -> Any:
+        return self.made
+
+
+class MemoryBackend:
+    """Gives one prepared job to whoever submits."""
+
+    def __init__(self, *, findings: list[Violation] | None = None, **job: Any) -> None:
+        self.findings = findings or []
+        self.how = job
+        self.submitted: list[tuple[JobSpec, str | None]] = []
+        self.last: MemoryJob | None = None
+
+    @property
+    def name(self) -> str:
+        return "memory"
+
+    def preflight(self, spec: JobSpec) -> list[Violation]:
+        return self.findings
+
+    def submit(self, spec: JobSpec, *, key: str | None = None) -> Job[Any]:
+        self.submitted.append((spec, key))
+        self.last = MemoryJob(spec, **self.how)
+        return self.last
+
+    def job(self, job_id: str) -> Job[Any]:
+        assert self.last is not None
+        return self.last
+
+    def jobs(self) -> list[Job[Any]]:
+        return [self.last] if self.last else []

@@ -1,0 +1,105 @@
+"""What a job says of itself is shown, and whatever it says does no harm."""
+
+import math
+import sys
+
+import pytest
+from rich.console import Console
+from rich.live import Live
+
+from soaptune.errors import JobFailed
+from soaptune.jobs import progress
+from soaptune.jobs.spec import JobSpec
+
+
+@pytest.fixture
+def job(memory):
+    def make(**how):
+        return memory.MemoryJob(JobSpec(name="train", entrypoint=("python",)), **how)
+
+    return make
+
+
+def test_a_line_says_what_people_want_to_know():
+    said = progress.read({"done": 3, "total": 10, "unit": "steps", "loss": 1.23456, "tokens_per_s": 2200.4})
+    assert (said.done, said.total, said.share) == (3, 10, 0.3)
+    assert said.text == "steps  loss 1.235  2,200 tokens/s"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {},
+        {"done": None, "total": None},
+        {"done": "x", "total": [], "unit": 3, "loss": "high", "tokens_per_s": {}},
+        {"done": 5, "total": 0},
+        {"done": 5, "total": -1, "loss": math.nan, "tokens_per_s": math.inf},
+    ],
+)
+def test_a_strange_line_is_shown_as_far_as_it_makes_sense(line):
+    assert progress.read(line).share == 0.0
+    assert "loss" not in progress.read(line).text
+
+
+def test_without_a_terminal_each_tenth_gets_a_line(job, capsys, monkeypatch):
+    made = job(states=["running"] * 201 + ["done"])
+    counter = iter(range(0, 10_000))
+    monkeypatch.setattr(made, "progress", lambda: {"done": min(200, next(counter)), "total": 200, "unit": "steps"})
+    progress.watch(made)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10
+    assert lines[0] == "train: 20/200 steps"
+    assert lines[-1] == "train: 200/200 steps"
+
+
+def test_a_short_job_still_gets_its_last_line(job, capsys):
+    progress.watch(job(progress=[{"done": 4, "total": 4, "unit": "rows"}]))
+    assert capsys.readouterr().err == "train: 4/4 rows\n"
+
+
+def test_nobody_listening_does_not_stop_the_run(job, monkeypatch):
+    class Closed:
+        encoding = "utf-8"
+
+        def write(self, _text):
+            raise BrokenPipeError
+
+        flush = write
+
+        def isatty(self):
+            return False
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    progress.watch(job(progress=[{"done": 1, "total": 1}]))
+
+
+def test_on_a_terminal_there_is_a_bar_with_the_loss(job, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    line = {"done": 7, "total": 9, "unit": "steps", "loss": 0.5, "tokens_per_s": 100}
+    progress.watch(job(states=["running", "running", "done"], progress=[line]))
+    shown = capsys.readouterr().err
+    assert "train" in shown
+    assert "loss 0.500" in shown
+    assert "7/9" in shown
+
+
+def test_inside_another_live_display_lines_are_printed(job, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    console = Console(stderr=True)
+    nested = job(progress=[{"done": 1, "total": 1, "unit": "rows"}])
+    monkeypatch.setattr(progress, "_bar", lambda job, _console: bar(job, console))
+    bar = __import__("soaptune.jobs.progress", fromlist=["_bar"])._bar if False else _bar_of_the_module
+    with Live("mine", console=console):
+        progress.watch(nested)
+    assert "train: 1/1 rows" in capsys.readouterr().err
+
+
+def test_a_failure_goes_through_the_display(job):
+    with pytest.raises(JobFailed):
+        progress.watch(job(states=["running", "failed"], reason="exit status 1"))
+
+
+_bar_of_the_module = progress._bar
