@@ -25,43 +25,158 @@ HELD_OUT = re.compile(
     re.IGNORECASE,
 )
 SYLLABLES = (
-    "ab al am an ar as ba be bi bo bra ca ce ci clo co cy da de di do dra el en ep er fa fe fi flo ga ge gli go he hy ib "
-    "il in ka ke ko la le li lo lu ma me mi mo na ne ni no ol om or pa pe pi pra pro qui ra re ri ro sa se si so sta su "
-    "ta te ti to tra u va ve vi xa xi za zo"
+    "ab al am an ar as ba be bi bo bra ca ce ci clo co cy da de di do dra el en ep er fa fe fi flo ga ge gli go he hy "
+    "ib il in ka ke ko la le li lo lu ma me mi mo na ne ni no ol om or pa pe pi pra pro qui ra re ri ro sa se si so "
+    "sta su ta te ti to tra u va ve vi xa xi za zo"
 ).split()
 ENDINGS = (
-    "pril sartan olol statin mycin cillin azole formin gliptin prazole dipine thiazide profen oxacin triptan setron mab "
-    "parin tidine caine lukast phylline zepam vir sone lone dine mide fene"
+    "pril sartan olol statin mycin cillin azole formin gliptin prazole dipine thiazide profen oxacin triptan setron "
+    "mab parin tidine caine lukast phylline zepam vir sone lone dine mide fene"
 ).split()
 SPEAKERS = [
-    ("Doctor", "Patient"), ("Doctor", "Patient"), ("Doctor", "Mother"), ("Nurse", "Guest"), ("Agent", "Caller"),
-    ("Teacher", "Student"), ("Clerk", "Customer"), ("Host", "Visitor"), ("A", "B"), ("Officer", "Driver"),
-]  # fmt: skip
+    ("Doctor", "Patient"),
+    ("Doctor", "Patient"),
+    ("Doctor", "Mother"),
+    ("Nurse", "Guest"),
+    ("Agent", "Caller"),
+    ("Teacher", "Student"),
+    ("Clerk", "Customer"),
+    ("Host", "Visitor"),
+    ("A", "B"),
+    ("Officer", "Driver"),
+]
 UNITS = ["mg", "days", "weeks", "percent", "miles", "out of 10", "degrees", "months", "years", "hours", "mcg", "pounds"]
 OFTEN = ["once a day", "twice a day", "every 8 hours", "at night", "when needed", "three times a day", "every morning"]
-ASKS = ["What is the {k}?", "Tell me about the {k}.", "Any {k}?", "And the {k}?", "How about the {k}?", "Could you give me the {k}?",
-        "Is there a {k}?", "What about {k}?", "I need the {k}.", "Anything on the {k}?"]  # fmt: skip
-ANSWERS = ["It is {v}.", "That would be {v}.", "{v}.", "I would say {v}.", "My {k} is {v}.", "Yes, {v}.", "I have {v}.", "It has been {v}.",
-           "Well, {v}.", "About {v}, I think.", "There is {v}.", "We wrote down {v}.", "For the {k}, {v}."]  # fmt: skip
-STATES = ["I see the {k} is {v}.", "Your {k} shows {v}.", "The {k} reads {v}.", "On the sheet the {k} came back as {v}.", "Noted: {k}, {v}.",
-          "So the {k} is {v}.", "I can tell you the {k}: {v}.", "Let me note {v} for the {k}."]  # fmt: skip
-TELLS = ["My {k} is {v}.", "The {k} was {v}.", "About the {k}, it has been {v}.", "Oh, and the {k} is {v}.", "There was {v} for the {k}.",
-         "I also got {v} as {k}.", "They said {v} about the {k}."]  # fmt: skip
-PLANS = ["For the {k} we will use {v}.", "For the {k} please take {v}.", "I suggest {v} for the {k}.", "The {k} will be {v}.", "Let us go with {v} as {k}."]
-NODS = ["Okay.", "I see.", "Thank you.", "Got it.", "Alright.", "Sure.", "Fine with me.", "Understood.", "Yes.", "Right."]
-CHAT = ["Good morning.", "How are you today?", "Nice weather.", "Sorry I am late.", "Thanks for coming in.", "Anything else?", "No, that is all.",
-        "Please take a seat.", "Let me see.", "One moment.", "I was not sure whom to ask.", "It is good that you came.",
-        "We had to wait outside for a while.", "My sister told me to call you.", "I would rather do this today than next week.",
-        "Could you say that again?", "Of course, take your time.", "That makes sense to me.", "I will write it down for you.",
-        "You can ask me whenever something is not clear.", "It started when we came back from the trip.", "Has anything changed since then?",
-        "Not really, it is about the same.", "It gets worse in the evening and better after some rest.", "She did not want to come at first.",
-        "He has never done this before.", "They have been very kind to us.", "Is there something else that you would like to talk about?",
-        "Let me look at your papers first.", "I have been here once before, with my father.", "Does it happen when you walk or only at home?",
-        "Only when I carry something up the stairs.", "Then let us see what we can do about it.", "We should check that again in a few weeks.",
-        "If it does not get better, please come back or call the office.", "How long has this been going on?", "And did you try anything yourself?",
-        "I used what we had in the house, but it did not help much.", "Everything else seems to be in order.", "Do you have any questions for me?",
-        "When would be a good time for your next visit?", "Thank you so much for your help.", "You are welcome, see you soon."]  # fmt: skip
-NAMES = ["S", "O", "A", "P", "x", "y", "z", "summary", "plan", "facts", "one", "two", "three", "first", "second", "notes", "item", "details"]
+ASKS = [
+    "What is the {k}?",
+    "Tell me about the {k}.",
+    "Any {k}?",
+    "And the {k}?",
+    "How about the {k}?",
+    "Could you give me the {k}?",
+    "Is there a {k}?",
+    "What about {k}?",
+    "I need the {k}.",
+    "Anything on the {k}?",
+]
+ANSWERS = [
+    "It is {v}.",
+    "That would be {v}.",
+    "{v}.",
+    "I would say {v}.",
+    "My {k} is {v}.",
+    "Yes, {v}.",
+    "I have {v}.",
+    "It has been {v}.",
+    "Well, {v}.",
+    "About {v}, I think.",
+    "There is {v}.",
+    "We wrote down {v}.",
+    "For the {k}, {v}.",
+]
+STATES = [
+    "I see the {k} is {v}.",
+    "Your {k} shows {v}.",
+    "The {k} reads {v}.",
+    "On the sheet the {k} came back as {v}.",
+    "Noted: {k}, {v}.",
+    "So the {k} is {v}.",
+    "I can tell you the {k}: {v}.",
+    "Let me note {v} for the {k}.",
+]
+TELLS = [
+    "My {k} is {v}.",
+    "The {k} was {v}.",
+    "About the {k}, it has been {v}.",
+    "Oh, and the {k} is {v}.",
+    "There was {v} for the {k}.",
+    "I also got {v} as {k}.",
+    "They said {v} about the {k}.",
+]
+PLANS = [
+    "For the {k} we will use {v}.",
+    "For the {k} please take {v}.",
+    "I suggest {v} for the {k}.",
+    "The {k} will be {v}.",
+    "Let us go with {v} as {k}.",
+]
+NODS = [
+    "Okay.",
+    "I see.",
+    "Thank you.",
+    "Got it.",
+    "Alright.",
+    "Sure.",
+    "Fine with me.",
+    "Understood.",
+    "Yes.",
+    "Right.",
+]
+CHAT = [
+    "Good morning.",
+    "How are you today?",
+    "Nice weather.",
+    "Sorry I am late.",
+    "Thanks for coming in.",
+    "Anything else?",
+    "No, that is all.",
+    "Please take a seat.",
+    "Let me see.",
+    "One moment.",
+    "I was not sure whom to ask.",
+    "It is good that you came.",
+    "We had to wait outside for a while.",
+    "My sister told me to call you.",
+    "I would rather do this today than next week.",
+    "Could you say that again?",
+    "Of course, take your time.",
+    "That makes sense to me.",
+    "I will write it down for you.",
+    "You can ask me whenever something is not clear.",
+    "It started when we came back from the trip.",
+    "Has anything changed since then?",
+    "Not really, it is about the same.",
+    "It gets worse in the evening and better after some rest.",
+    "She did not want to come at first.",
+    "He has never done this before.",
+    "They have been very kind to us.",
+    "Is there something else that you would like to talk about?",
+    "Let me look at your papers first.",
+    "I have been here once before, with my father.",
+    "Does it happen when you walk or only at home?",
+    "Only when I carry something up the stairs.",
+    "Then let us see what we can do about it.",
+    "We should check that again in a few weeks.",
+    "If it does not get better, please come back or call the office.",
+    "How long has this been going on?",
+    "And did you try anything yourself?",
+    "I used what we had in the house, but it did not help much.",
+    "Everything else seems to be in order.",
+    "Do you have any questions for me?",
+    "When would be a good time for your next visit?",
+    "Thank you so much for your help.",
+    "You are welcome, see you soon.",
+]
+NAMES = [
+    "S",
+    "O",
+    "A",
+    "P",
+    "x",
+    "y",
+    "z",
+    "summary",
+    "plan",
+    "facts",
+    "one",
+    "two",
+    "three",
+    "first",
+    "second",
+    "notes",
+    "item",
+    "details",
+]
 
 
 @dataclass(frozen=True)
@@ -171,9 +286,13 @@ class Writer:
             elif kind < 0.62:
                 lines.append(f"{a}: {r.choice(STATES).format(**said)}")
             elif kind < 0.82:
-                lines.append(f"{b}: {r.choice(TELLS).format(**said)}" + (f"\n{a}: {r.choice(NODS)}" if r.random() < 0.5 else ""))
+                lines.append(
+                    f"{b}: {r.choice(TELLS).format(**said)}" + (f"\n{a}: {r.choice(NODS)}" if r.random() < 0.5 else "")
+                )
             else:
-                lines.append(f"{a}: {r.choice(PLANS).format(**said)}" + (f"\n{b}: {r.choice(NODS)}" if r.random() < 0.5 else ""))
+                lines.append(
+                    f"{a}: {r.choice(PLANS).format(**said)}" + (f"\n{b}: {r.choice(NODS)}" if r.random() < 0.5 else "")
+                )
         for _ in range(r.choice([0, 0, 1, 2])):
             lines.insert(r.randint(0, len(lines)), f"{r.choice([a, b])}: {r.choice(CHAT)}")
         return "\n".join(lines), pairs
@@ -181,12 +300,16 @@ class Writer:
     # -- tasks -------------------------------------------------------------------------------------------------
 
     def repeat(self) -> dict[str, Any]:
-        values = self.r.choice(["; ", "\n", ", ", " | "]).join(self.value() for _ in range(self.r.randint(2, self.most_turns)))
+        values = self.r.choice(["; ", "\n", ", ", " | "]).join(
+            self.value() for _ in range(self.r.randint(2, self.most_turns))
+        )
         return chat(self.r.choice(["Repeat the text.", "Copy what the user says.", "Say it again."]), values, values)
 
     def recall(self, text: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:
         key, value = self.r.choice(pairs)
-        question = self.r.choice(["What is the {k}?", "Give the {k}.", "Find the {k}.", "Which {k} is named?"]).format(k=key)
+        question = self.r.choice(["What is the {k}?", "Give the {k}.", "Find the {k}.", "Which {k} is named?"]).format(
+            k=key
+        )
         return chat("Answer from the text.", f"{text}\n\n{question}", value)
 
     def quote(self, text: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:
@@ -211,7 +334,9 @@ class Writer:
             names[0] = "first"
         style = r.choice(["pairs", "sentences", "list", "plain"])
         answer = json.dumps({name: write(style, field) for name, field in zip(names, fields, strict=True)})
-        wanted = ", ".join(f"{name}: {' + '.join(key for key, _ in field)}" for name, field in zip(names, fields, strict=True))
+        wanted = ", ".join(
+            f"{name}: {' + '.join(key for key, _ in field)}" for name, field in zip(names, fields, strict=True)
+        )
         instruction = f"Return JSON ({style}) with {wanted}."
         if r.random() < 0.5:
             return chat(instruction, text, answer)

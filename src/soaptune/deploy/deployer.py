@@ -165,13 +165,16 @@ class Deployer(Step, Generic[OutT]):
             ]
         return found
 
-    def submit(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> Job[Endpoint[Any]]:
+    def submit(
+        self, model: Model, report: EvalReport | None = None, *, on: Backend, key: str | None = None
+    ) -> Job[Endpoint[Any]]:
         """Starts the endpoint and comes back at once.
 
         Args:
             model: The model to serve.
             report: Its report.
             on: Where it runs.
+            key: Idempotency key: submitting again under the same key gives the endpoint that is there already.
 
         Returns:
             The job. Its ``result()`` waits until the endpoint answers; a class of your own is bound to that with
@@ -181,7 +184,9 @@ class Deployer(Step, Generic[OutT]):
             CheckFailed: The check or the preflight found an error.
             GateError: The report does not pass the gates, is missing, or is not of this model.
         """
-        return self._submit(model, report, on=on)
+        raise_on_errors(type(self).__name__, self.check())
+        self._refuse(model, report)
+        return self._submit(model, report, on=on, key=key)
 
     def run(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> Endpoint[OutT]:
         """Starts the endpoint and waits until it answers.
@@ -215,14 +220,11 @@ class Deployer(Step, Generic[OutT]):
             raise
         return endpoint.bind(self.task) if self.task is not None else cast("Endpoint[OutT]", endpoint)
 
-    def _checked(self, inputs: tuple[Any, ...], on: Backend) -> None:
-        raise_on_errors(type(self).__name__, self.check())
-        model, report = inputs
+    def _refuse(self, model: Model, report: EvalReport | None) -> None:
         refused = [finding for finding in self._gate_findings(model, report) if finding.level == "error"]
         if refused:
             lines = "\n".join(f"  - {finding}" for finding in refused)
             raise GateError(f"the model {model.fingerprint[:19]} is not deployed:\n{lines}")
-        super()._checked(inputs, on)
 
     def _gate_findings(self, model: Model, report: EvalReport | None) -> list[Violation]:
         if report is None:

@@ -202,13 +202,13 @@ class Job(ABC, Generic[T]):
             JobFailed: The job failed.
             JobCancelled: The job was cancelled.
         """
-        if self._spec.kind == "command":
-            message = f"the job {self.id} runs a command line and leaves no handle; its files are at {self.url}"
-            raise BackendError(message)
         if self._spec.kind == "endpoint":
             self.wait()
         if not self._settled():
             raise BackendError(f"the job {self.id} is {self.status}; wait() for it first")
+        if self._spec.kind == "command":
+            message = f"the job {self.id} ran a command line and leaves no handle; its files are at {self.url}"
+            raise BackendError(message)
         if not self._has_result():
             raise self.failure()
         return self._open()

@@ -200,7 +200,6 @@ class LocalBackend:
     def _launch(self, spec: JobSpec, job_id: str) -> LocalJob:
         stage = self._stage(job_id)
         env = environment(spec, stage, threads=self._threads)
-        write_state(stage, "pending", tmp=env["TMPDIR"])
         parent = "0" if spec.detach or self._detach else str(os.getpid())
         supervisor = [sys.executable, "-m", "soaptune.jobs.supervisor", str(stage), parent, str(self._grace), "--"]
         with (stage / "log.txt").open("ab") as log:

@@ -62,13 +62,12 @@ def watch(job: Job[Any]) -> None:
         JobCancelled: The job was cancelled.
     """
     from rich.console import Console
-    from rich.errors import LiveError
 
     console = Console(stderr=True)
     if console.is_terminal or console.is_jupyter:
-        with contextlib.suppress(LiveError):  # the caller shows a live display of their own
-            return _bar(job, console)
-    return _lines(job)
+        _bar(job, console)
+    else:
+        _lines(job)
 
 
 def _bar(job: Job[Any], console: Console) -> None:

@@ -76,12 +76,15 @@ def main(arguments: list[str]) -> int:
         The exit status of the supervisor itself; the job's is in its state.
     """
     stage, parent, grace, command = Path(arguments[0]), int(arguments[1]), float(arguments[2]), arguments[4:]
+    temporary = Path(os.environ.get("TMPDIR") or stage / "tmp")
     bell = _Bell()
     if not claim(stage):
+        if temporary.parent != stage:  # one of those that are made anew for each supervisor
+            shutil.rmtree(temporary, ignore_errors=True)
         return ALREADY_SUPERVISED
     adopt_orphans()
     me = os.getpid()
-    write_state(stage, "pending", supervisor=me, started=start_time(me), host=host())
+    write_state(stage, "pending", supervisor=me, started=start_time(me), host=host(), tmp=str(temporary))
     process: subprocess.Popen[bytes] | None = None
     left: dict[str, Any] = {"job_id": stage.name, "group": 0, "group_started": "", "root": me}
     try:
@@ -109,7 +112,7 @@ def main(arguments: list[str]) -> int:
     finally:
         if process is not None and process.poll() is None:
             end_job(**left, grace=0.0)
-        shutil.rmtree(os.environ.get("TMPDIR") or stage / "tmp", ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return 0
 
 

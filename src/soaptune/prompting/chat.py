@@ -33,9 +33,13 @@ class ChatTokenizer(Protocol):
     """What rendering needs of a tokenizer; transformers' tokenizers have it."""
 
     @property
-    def all_special_tokens(self) -> list[str]: ...
+    def all_special_tokens(self) -> list[str]:
+        """The control tokens."""
+        ...
 
-    def apply_chat_template(self, conversation: list[dict[str, str]], *, tokenize: bool) -> Any: ...
+    def apply_chat_template(self, conversation: list[dict[str, str]], *, tokenize: bool) -> Any:
+        """Renders a conversation."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,8 @@ def render_training(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, st
     unmarked, spans = _take_out(_apply(tokenizer, marked), marks)
     if unmarked != text:
         raise ConfigError(
-            "the chat template rewrites the assistant's answers, so that their tokens cannot be told from the prompt's; "
-            "use a template that inserts message content as it is (or trims it)"
+            "the chat template rewrites the assistant's answers, so that their tokens cannot be told from the "
+            "prompt's; use a template that inserts message content as it is (or trims it)"
         )
     return Rendered(text, tuple(spans))
 

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from llguidance import LLMatcher, LLTokenizer
@@ -23,7 +23,6 @@ from soaptune.errors import EngineError
 
 __all__ = ["Processor", "logits_processor", "shortest_answer"]
 
-_SEPARATORS = {"item_separator": ", ", "key_separator": ": "}
 _ALLOWED = b"\xc8"  # how llguidance marks a token that may come next
 _CLOSERS = ('"', "}", "]", "null", "false", "0", "1", ",")
 """What is tried first on the way to the end of an answer, in this order; anything else that fits comes after it."""
@@ -80,9 +79,8 @@ class Processor:
             The logits with tokens that are not allowed at minus infinity; of the same shape.
         """
         length = int(input_ids.shape[1])
-        fresh: list[list[int]] = [[] for _ in self._rows]
-        if 0 <= self._seen < length:
-            fresh = input_ids[:, self._seen :].tolist()  # pyright: ignore[reportUnknownMemberType]
+        start = length if self._seen < 0 else self._seen
+        fresh = cast("list[list[int]]", input_ids[:, start:].tolist())  # pyright: ignore[reportUnknownMemberType]
         self._seen = length
         allowed = torch.stack([row.allowed(new, own) for row, new, own in zip(self._rows, fresh, scores, strict=True)])
         self.closed = [row.closed for row in self._rows]
@@ -212,7 +210,13 @@ def _vocabulary(tokenizer: Any, stop: tuple[int, ...]) -> _Vocabulary:
 
 @lru_cache(maxsize=64)
 def _compiled(vocabulary: _Vocabulary, schema: str) -> _Grammar:
-    start = LLMatcher(vocabulary.tokens, LLMatcher.grammar_from_json_schema(schema, overrides={**_X}), log_level=0)
+    try:
+        grammar = LLMatcher.grammar_from_json_schema(
+            schema, overrides={"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
+        )
+    except ValueError as error:  # what Python's json writes and JSON does not have, such as NaN
+        raise EngineError("the JSON Schema is not JSON") from error
+    start = LLMatcher(vocabulary.tokens, grammar, log_level=0)
     if start.is_error():
         raise EngineError(f"llguidance cannot follow the JSON Schema: {start.get_error().splitlines()[0]}")
     shortest = _way_to_end(vocabulary, start.deep_copy())

@@ -52,6 +52,8 @@ def to_mapping(spec: TrainSpec, *, data_path: str | None = None, base_path: str 
         "deepspeed": _deepspeed(spec),
         "checkpoint": [_checkpoint(spec)],
         "loss_log_interval": spec.log_interval,
+        # Our plug-ins write progress and metrics; the stock summary collects garbage after every step (0.2 s each).
+        "train_log_iter_interval": 0,
         "logger": {"output_dir": "../output"},
         "train_log_metrics_path": "../output/logs/train-log-metrics.jsonl",
         "kill_switch_path": "../output/kill_switch",
@@ -107,6 +109,7 @@ def _data(spec: TrainSpec, path: str) -> dict[str, Any]:
         "max_length": spec.max_length,
         "overlong": spec.overlong,
         "packing": spec.packing,
+        "shuffle": spec.shuffle,
         "batch_tokens": spec.batch_tokens,
         "prompt_loss_weight": spec.prompt_loss_weight,
         "prompt_loss_sample": spec.prompt_loss_sample,

@@ -72,7 +72,8 @@ def finish_model(
         "base_revision": revision,
         "fingerprint": fingerprint_folder(folder),
         "versions": package_versions(),
-        "git_revision": os.environ.get(GIT_REVISION) or None,
+        # A job on this machine mostly lies inside the project; elsewhere the submitter has to tell.
+        "git_revision": os.environ.get(GIT_REVISION) or git_revision(),
         "training": dict(training or {}),
     }
     manifest = ModelManifest(**{**dict(planned), **made})

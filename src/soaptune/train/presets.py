@@ -47,7 +47,7 @@ _TINY_LORA = TrainSpec(
     model="soaptune/tiny",
     method="lora",
     lora=LoraOptions(r=32, lora_alpha=64, lora_dropout=0.0, target_modules=PROJECTIONS),
-    max_length=1024,
+    max_length=2048,
     epochs=2,
     per_device_batch_size=16,
     optimizer=OptimizerOptions(name="adamw", learning_rate=3e-3, weight_decay=0.0),
@@ -60,7 +60,7 @@ _TINY_LORA = TrainSpec(
 _TINY_FULL = TrainSpec(
     model="soaptune/tiny",
     method="full",
-    max_length=1024,
+    max_length=2048,
     epochs=2,
     per_device_batch_size=16,
     optimizer=OptimizerOptions(name="adamw", learning_rate=1e-3, weight_decay=0.0),
@@ -70,18 +70,25 @@ _TINY_FULL = TrainSpec(
     num_proc=1,
     dataloader_num_workers=1,
 )
+# Source: field notes of this project on small models, and what examples/pretrain_tiny.py was run with. 3,826 steps are
+# one pass over its 55,000 rows, easy ones first.
 _TINY_PRETRAIN = TrainSpec(
     model="soaptune/tiny",
     initialization="random",
     method="full",
     trainer="causal",
-    max_length=1024,
+    max_length=512,
+    shuffle=False,
     batch_tokens=3072,
     prompt_loss_weight=0.05,
-    max_steps=4200,
-    optimizer=OptimizerOptions(name="muon", learning_rate=3e-3, muon_learning_rate=0.02, weight_decay=0.0),
-    scheduler=SchedulerOptions(name="warmup_stable_decay", warmup_ratio=0.02, decay_ratio=0.4),
+    prompt_loss_sample=0.15,
+    max_steps=3826,
+    optimizer=OptimizerOptions(
+        name="muon", learning_rate=3e-3, muon_learning_rate=0.02, betas=(0.9, 0.95), weight_decay=0.01
+    ),
+    scheduler=SchedulerOptions(name="warmup_stable_decay", warmup_ratio=0.015, decay_ratio=0.4),
     dtype="fp32",
+    seed=7,
     gradient_checkpointing=False,
     num_proc=1,
     dataloader_num_workers=1,

@@ -72,6 +72,9 @@ class TrainSpec(Config):
     packing: Literal["none", "next_fit"] = "none"
     """``"next_fit"`` joins examples up to `max_length` tokens; they do not see each other."""
 
+    shuffle: bool = True
+    """Draw the order of the examples anew for every epoch; False keeps the dataset's order, for a curriculum."""
+
     batch_tokens: CountOrOff = 0
     """When not 0, a batch holds examples of like length up to so many tokens, padding included, in place of a fixed
     number of examples."""

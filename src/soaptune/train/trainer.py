@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -19,7 +18,6 @@ from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.step import Step
 from soaptune.train import hardware, preflight
 from soaptune.train.arctic_yaml import BASE_INPUT, DATA_INPUT, to_yaml
-from soaptune.train.finish import GIT_REVISION, git_revision
 from soaptune.train.spec import TrainSpec
 
 __all__ = ["Trainer"]
@@ -140,12 +138,13 @@ class Trainer(Step):
         ]
         return [_under_spec(violation) for violation in found]
 
-    def submit(self, data: Dataset, *, on: Backend) -> Job[Model]:
+    def submit(self, data: Dataset, *, on: Backend, key: str | None = None) -> Job[Model]:
         """Starts the job and comes back at once.
 
         Args:
             data: The examples.
             on: Where it runs.
+            key: Idempotency key: submitting again under the same key gives the job that is there already.
 
         Returns:
             The job; its ``result()`` is the model.
@@ -153,14 +152,15 @@ class Trainer(Step):
         Raises:
             CheckFailed: The check or the preflight found an error.
         """
-        return self._submit(data, on=on)
+        return self._submit(data, on=on, key=key)
 
-    def run(self, data: Dataset, *, on: Backend) -> Model:
+    def run(self, data: Dataset, *, on: Backend, key: str | None = None) -> Model:
         """Runs the job to its end, with a progress bar.
 
         Args:
             data: The examples.
             on: Where it runs.
+            key: Idempotency key: submitting again under the same key gives the job that is there already.
 
         Returns:
             The trained model.
@@ -169,15 +169,7 @@ class Trainer(Step):
             CheckFailed: The check or the preflight found an error.
             JobFailed: Training failed; the error has the last lines of the log and what to do.
         """
-        return self._run(data, on=on)
-
-    def _submit(self, *inputs: Any, on: Backend) -> Job[Any]:
-        self._checked(inputs, on)
-        job = self.compile(*inputs, on=on)
-        # Added here and not when compiling, so that the same input compiles to the same bytes in any checkout.
-        revision = git_revision()
-        env = {**job.env, GIT_REVISION: revision} if revision else job.env
-        return on.submit(job.replace(env=env))
+        return self._run(data, on=on, key=key)
 
     def _machine(self, on: Backend) -> hardware.Machine | None:
         # Of a remote backend's machines nothing is known here, and nothing is changed for them.

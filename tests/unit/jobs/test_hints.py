@@ -37,6 +37,8 @@ def test_a_known_failure_comes_with_what_to_do(log, advice):
     assert advice in hint_for(f"step 1\n{log}\nexit status 1")
 
 
-@pytest.mark.parametrize("log", ["", "exit status 1", "exit status 13", "killed by signal 15 (SIGTERM)", "KeyError: 'x'"])
+@pytest.mark.parametrize(
+    "log", ["", "exit status 1", "exit status 13", "killed by signal 15 (SIGTERM)", "KeyError: 'x'"]
+)
 def test_an_unknown_failure_comes_without_advice(log):
     assert hint_for(log) == ""

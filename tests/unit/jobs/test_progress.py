@@ -4,8 +4,6 @@ import math
 import sys
 
 import pytest
-from rich.console import Console
-from rich.live import Live
 
 from soaptune.errors import JobFailed
 from soaptune.jobs import progress
@@ -85,21 +83,6 @@ def test_on_a_terminal_there_is_a_bar_with_the_loss(job, monkeypatch, capsys):
     assert "7/9" in shown
 
 
-def test_inside_another_live_display_lines_are_printed(job, monkeypatch, capsys):
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm-256color")
-    console = Console(stderr=True)
-    nested = job(progress=[{"done": 1, "total": 1, "unit": "rows"}])
-    monkeypatch.setattr(progress, "_bar", lambda job, _console: bar(job, console))
-    bar = __import__("soaptune.jobs.progress", fromlist=["_bar"])._bar if False else _bar_of_the_module
-    with Live("mine", console=console):
-        progress.watch(nested)
-    assert "train: 1/1 rows" in capsys.readouterr().err
-
-
 def test_a_failure_goes_through_the_display(job):
     with pytest.raises(JobFailed):
         progress.watch(job(states=["running", "failed"], reason="exit status 1"))
-
-
-_bar_of_the_module = progress._bar

@@ -1,5 +1,10 @@
 """Which rows make a batch, and how a batch is laid out in tensors."""
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportIncompatibleVariableOverride=false
+# pyright: reportIncompatibleMethodOverride=false, reportUnknownParameterType=false
+# ArcticTraining, DeepSpeed and datasets come without complete types, and its registry reads narrowed class attributes.
+
 from __future__ import annotations
 
 import random
@@ -27,7 +32,14 @@ class BatchSampler(Sampler[list[int]]):
         self, lengths: Sequence[int], *, rows: int, tokens: int, shuffle: bool, seed: int, rank: int, ranks: int
     ) -> None:
         self.lengths = list(lengths)
-        self.rows, self.tokens, self.shuffle, self.seed, self.rank, self.ranks = rows, tokens, shuffle, seed, rank, ranks
+        self.rows, self.tokens, self.shuffle, self.seed, self.rank, self.ranks = (
+            rows,
+            tokens,
+            shuffle,
+            seed,
+            rank,
+            ranks,
+        )
         self.epoch = 0
         self._length = len(self._batches(0)) // ranks
 
@@ -88,6 +100,15 @@ class Collator:
         self.pad = pad_token_id
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Makes a batch.
+
+        Args:
+            rows: Token rows, or one pack.
+
+        Returns:
+            ``input_ids``, ``labels`` and ``real`` (False on padding), each of shape (rows, longest row), with
+            ``attention_mask`` for rows or ``position_ids`` and ``packed_sample_seqlens`` for a pack.
+        """
         width = max(len(row["input_ids"]) for row in rows)
         ids = torch.full((len(rows), width), self.pad, dtype=torch.long)
         labels = torch.full((len(rows), width), IGNORE_INDEX, dtype=torch.long)

@@ -2,8 +2,14 @@
 
 On a CPU, DeepSpeed's torch backend builds a shared-memory communication op with the machine's C++ compiler when it
 starts (``deepspeed/comm/torch.py``, ``build_shm_op``, 0.19.8). It only speeds up all-reduces between ranks of one
-machine; without it the same calls go through gloo. So that a machine without a compiler can train, we say that there is none.
+machine; without it the same calls go through gloo. So that a machine without a compiler can train, we say that there
+is none.
 """
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportIncompatibleVariableOverride=false
+# pyright: reportIncompatibleMethodOverride=false, reportUnknownParameterType=false
+# ArcticTraining, DeepSpeed and datasets come without complete types, and its registry reads narrowed class attributes.
 
 from __future__ import annotations
 

@@ -1,5 +1,10 @@
 """The data factory: labelled token rows with every row accounted for, then packs, then batches."""
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportIncompatibleVariableOverride=false
+# pyright: reportIncompatibleMethodOverride=false, reportUnknownParameterType=false
+# ArcticTraining, DeepSpeed and datasets come without complete types, and its registry reads narrowed class attributes.
+
 from __future__ import annotations
 
 import sys
@@ -43,7 +48,7 @@ class SoaptuneDataConfig(DataConfig):
     """ Weight of the prompt's tokens in the loss; 0 trains the answers alone. """
 
     prompt_loss_sample: float = Field(default=1.0, gt=0.0, le=1.0)
-    """ Share of the prompt's tokens whose loss is computed, drawn at random; their weight is raised to make up for it. """
+    """ Share of the prompt's tokens whose loss is computed, drawn at random; their weight makes up for it. """
 
 
 class SoaptuneDataFactory(DataFactory):
@@ -81,7 +86,11 @@ class SoaptuneDataFactory(DataFactory):
             tokenize,
             batched=True,
             batch_size=256,
-            fn_kwargs={"tokenizer": self.tokenizer, "max_length": self.config.max_length, "overlong": self.config.overlong},
+            fn_kwargs={
+                "tokenizer": self.tokenizer,
+                "max_length": self.config.max_length,
+                "overlong": self.config.overlong,
+            },
             remove_columns=dataset.column_names,
             num_proc=self.config.num_proc if self.config.num_proc > 1 else None,
             desc="Tokenizing",
@@ -91,9 +100,15 @@ class SoaptuneDataFactory(DataFactory):
         kept = [i for i, fate in enumerate(fates) if fate != "dropped"]
         if not kept:
             reasons = sorted(set(rows["reason"][:]))
-            raise ValueError(f"no rows left for training: all {len(fates)} were dropped ({', '.join(reasons)}; max_length {self.config.max_length})")
+            raise ValueError(
+                f"no rows left for training: all {len(fates)} were dropped ({', '.join(reasons)}; "
+                f"max_length {self.config.max_length})"
+            )
         if len(kept) < len(fates):
-            print(f"soaptune: {len(fates) - len(kept)} of {len(fates)} rows dropped, see {self.config.ledger_path}", file=sys.stderr)
+            print(
+                f"soaptune: {len(fates) - len(kept)} of {len(fates)} rows dropped, see {self.config.ledger_path}",
+                file=sys.stderr,
+            )
             rows = rows.select(kept)
         return rows.select_columns(["id", "input_ids", "labels"])
 
@@ -122,7 +137,9 @@ class SoaptuneDataFactory(DataFactory):
         if self.config.shuffle:
             rows = rows.shuffle(seed=self.config.seed)
         packs = next_fit([len(ids) for ids in rows["input_ids"]], self.config.max_length)
-        return Dataset.from_generator(_packed, gen_kwargs={"rows": rows, "packs": packs}, cache_dir=str(self.config.cache_dir / "packs"))
+        return Dataset.from_generator(
+            _packed, gen_kwargs={"rows": rows, "packs": packs}, cache_dir=str(self.config.cache_dir / "packs")
+        )
 
     @callback_wrapper("create_dataloader")
     def create_dataloader(self, dataset: DatasetType) -> DataLoader[Any]:

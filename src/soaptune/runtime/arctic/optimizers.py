@@ -1,5 +1,10 @@
 """Optimizers that need no C++ compiler: torch's AdamW, and Muon for weight matrices."""
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportIncompatibleVariableOverride=false
+# pyright: reportIncompatibleMethodOverride=false, reportUnknownParameterType=false
+# ArcticTraining, DeepSpeed and datasets come without complete types, and its registry reads narrowed class attributes.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable

@@ -73,7 +73,9 @@ class ProgressWriter:
     def evaluated(self) -> None:
         """Writes the validation loss."""
         losses, self._eval_losses = self._eval_losses, []
-        self._write("metrics.jsonl", {"done": self._trainer.global_step, "eval_loss": sum(losses) / max(1, len(losses))})
+        self._write(
+            "metrics.jsonl", {"done": self._trainer.global_step, "eval_loss": sum(losses) / max(1, len(losses))}
+        )
         self._since = time.monotonic()
 
     def totals(self) -> dict[str, float]:

@@ -1,5 +1,10 @@
 """The data source: rows of a soaptune dataset folder as chat conversations, or as plain text."""
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportIncompatibleVariableOverride=false
+# pyright: reportIncompatibleMethodOverride=false, reportUnknownParameterType=false
+# ArcticTraining, DeepSpeed and datasets come without complete types, and its registry reads narrowed class attributes.
+
 from __future__ import annotations
 
 import json
@@ -29,7 +34,7 @@ class ParquetSourceConfig(DataSourceConfig):
     """ Dataset folder, absolute or relative to the job's working directory. """
 
     task: Path | None = None
-    """ The task's specification, which turns a row into a conversation. Without one, the rows bring ``messages`` or ``text``. """
+    """ The task, which turns a row into a conversation. Without it, rows bring ``messages`` or ``text``. """
 
 
 class ParquetSource(DataSource):
@@ -65,7 +70,10 @@ class ParquetSource(DataSource):
             return self._dataset(file, wanted, lambda row: {"id": row["id"], "messages": conversation(spec, row)})
         kind = next((k for k in ("messages", "text") if k in columns), None)
         if kind is None or "id" not in columns:
-            raise DataError(f"{file} needs the columns 'id' and 'messages' or 'text' when no task is given; it has {sorted(columns)}")
+            raise DataError(
+                f"{file} needs the columns 'id' and 'messages' or 'text' when no task is given; "
+                f"it has {sorted(columns)}"
+            )
         return self._dataset(file, ["id", kind], lambda row: row)
 
     def _dataset(self, file: Path, columns: list[str], convert: Any) -> Dataset:
@@ -81,5 +89,5 @@ class ParquetSource(DataSource):
 
 def conversation(spec: TaskSpec, row: dict[str, Any]) -> list[dict[str, str]]:
     """The prompt of a row and the answer that is to be learned."""
-    answer = {"role": "assistant", "content": rendering.answer(spec, row)}
+    answer = {"role": "assistant", "content": rendering.answer(spec, spec.outputs(row))}
     return [*({"role": m["role"], "content": m["content"]} for m in rendering.messages(spec, row)), answer]

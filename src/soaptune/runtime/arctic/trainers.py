@@ -1,8 +1,15 @@
 """Our trainer types: a loss over the trained tokens alone, a schedule that ends at the last step, and progress."""
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportIncompatibleVariableOverride=false
+# pyright: reportIncompatibleMethodOverride=false, reportUnknownParameterType=false
+# ArcticTraining, DeepSpeed and datasets come without complete types, and its registry reads narrowed class attributes.
+
 from __future__ import annotations
 
 import math
+
+# `Union`, since ArcticTraining's registry does not read `X | Y`.
 from typing import Any, Union
 
 import torch
@@ -122,9 +129,9 @@ class SoaptuneSFTTrainer(SFTTrainer):
 
     name = "soaptune_sft"
     data_factory: SoaptuneDataFactory
-    model_factory: Union[BaseModelFactory, HFModelFactory, LigerModelFactory]
-    checkpoint_engine: Union[DSCheckpointEngine, HFCheckpointEngine]
-    optimizer_factory: Union[AdamWFactory, MuonFactory, FusedAdamOptimizerFactory, CPUAdamOptimizerFactory]
+    model_factory: Union[BaseModelFactory, HFModelFactory, LigerModelFactory]  # noqa: UP007
+    checkpoint_engine: Union[DSCheckpointEngine, HFCheckpointEngine]  # noqa: UP007
+    optimizer_factory: Union[AdamWFactory, MuonFactory, FusedAdamOptimizerFactory, CPUAdamOptimizerFactory]  # noqa: UP007
     scheduler_factory: HFSchedulerFactory
     tokenizer_factory: HFTokenizerFactory
     callbacks = _CALLBACKS
@@ -141,9 +148,9 @@ class SoaptuneCausalTrainer(CausalTrainer):
 
     name = "soaptune_causal"
     data_factory: SoaptuneDataFactory
-    model_factory: Union[BaseModelFactory, HFModelFactory, LigerModelFactory]
-    checkpoint_engine: Union[DSCheckpointEngine, HFCheckpointEngine]
-    optimizer_factory: Union[AdamWFactory, MuonFactory, FusedAdamOptimizerFactory, CPUAdamOptimizerFactory]
+    model_factory: Union[BaseModelFactory, HFModelFactory, LigerModelFactory]  # noqa: UP007
+    checkpoint_engine: Union[DSCheckpointEngine, HFCheckpointEngine]  # noqa: UP007
+    optimizer_factory: Union[AdamWFactory, MuonFactory, FusedAdamOptimizerFactory, CPUAdamOptimizerFactory]  # noqa: UP007
     scheduler_factory: HFSchedulerFactory
     tokenizer_factory: HFTokenizerFactory
     callbacks = _CALLBACKS

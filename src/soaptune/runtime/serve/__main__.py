@@ -71,9 +71,13 @@ def serve(plan: ServePlan, output: Path) -> None:
     )
     # uvicorn ends well on these signals and then sends them to the process again, which must not die of them.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, _outlive)
     asyncio.run(_run(app, listener, manifest, output))
     batcher.close()
+
+
+def _outlive(_number: int, _frame: object) -> None:
+    """Does nothing."""
 
 
 async def _run(app: Guard, listener: socket.socket, manifest: EndpointManifest, output: Path) -> None:

@@ -41,6 +41,12 @@ _log = logging.getLogger("soaptune.serve")
 
 _STATUS = {404: ("not_found", "There is nothing at this path."), 405: ("method_not_allowed", "Not with this method.")}
 
+_TELLING = frozenset(
+    "missing string_type list_type dict_type int_type float_type bool_type model_type model_attributes_type "
+    "literal_error too_short greater_than_equal less_than_equal finite_number value_error union_tag_not_found".split()
+)
+"""Pydantic's errors whose messages say what is expected; some of the others quote what was given."""
+
 
 def build_app(plan: ServePlan, batcher: Batcher[GenerationRequest, Completion], *, schema: dict[str, Any]) -> FastAPI:
     """Makes the application.
@@ -168,8 +174,12 @@ def _validation_fault(error: RequestValidationError, content_type: str) -> ApiEr
             400, "invalid_request", "The body must be JSON, with the header content-type: application/json."
         )
     if first["type"] == "extra_forbidden":
-        return ApiError(400, "invalid_request", "There is a field that does not belong there.", param=_place(first))
-    return ApiError(400, "invalid_request", f"{first['msg']}.", param=_place(first))
+        message = "There is a field that does not belong there."
+    elif first["type"] == "union_tag_invalid":
+        message = f"Its type must be one of {first['ctx']['expected_tags']}."
+    else:
+        message = f"{first['msg']}." if first["type"] in _TELLING else "The value is not allowed."
+    return ApiError(400, "invalid_request", message, param=_place(first))
 
 
 def _place(finding: dict[str, Any]) -> str | None:

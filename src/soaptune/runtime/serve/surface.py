@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "ApiError",
@@ -72,6 +72,21 @@ class ApiError(Exception):
         return ErrorBody(error=error).model_dump()
 
 
+def _is_text(value: str) -> str:
+    """Refuses what JSON can escape but no text can hold: a surrogate without its other half."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # Out of this handler, whose error quotes the text.
+        pass
+    else:
+        return value
+    raise ValueError("there is a lone surrogate in the text")
+
+
+_Text = Annotated[str, AfterValidator(_is_text)]
+
+
 class _Given(BaseModel):
     # Strict, because "5" for 5 is a mistake of the caller's that should not wait for another server to be found.
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -81,14 +96,14 @@ class TextPart(_Given):
     """A piece of a message's text."""
 
     type: Literal["text"]
-    text: str
+    text: _Text
 
 
 class ChatMessage(_Given):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: _Text | list[TextPart]
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,450 @@
+"""Jobs as real processes: whatever is killed, and whenever, nothing is lost, runs twice or is left running."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from soaptune.errors import BackendError, JobCancelled, JobFailed, JobNotFound, JobTimeout
+from soaptune.handles.dataset import Dataset
+from soaptune.handles.taskspec import TaskSpec
+from soaptune.jobs.job import ENDED
+from soaptune.jobs.local import LocalBackend
+from soaptune.jobs.processes import end_job
+from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.states import write_state
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+
+PATIENCE = 60.0
+# A family: a child in the group, a grandchild in a session of its own that ignores SIGTERM, and the job itself.
+FAMILY = """
+import os, signal, subprocess, sys, time
+deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+subprocess.Popen([sys.executable, "-c", deaf], start_new_session=True)
+print("ready", flush=True)
+"""
+
+
+@pytest.fixture
+def backend(tmp_path):
+    made = LocalBackend(tmp_path / "runs", grace=0.5)
+    yield made
+    for job in made.jobs():
+        job.cancel()
+
+
+def python(code, **more):
+    return JobSpec(**{"name": "job", "entrypoint": ("python", "-c", textwrap.dedent(code)), **more})
+
+
+def until(condition, what):
+    end = time.monotonic() + PATIENCE
+    while not (value := condition()):
+        assert time.monotonic() < end, f"still waiting until {what}"
+        time.sleep(0.02)
+    return value
+
+
+def until_logged(job, *lines):
+    until(lambda: set(lines) <= set(job.logs()), f"the log has {lines}")
+
+
+def processes_of(job_id):
+    """Who carries the job's mark; read here from /proc, not with the code under test."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            marked = f"SOAPTUNE_JOB={job_id}".encode() in (entry / "environ").read_bytes().split(b"\0")
+            if marked and (entry / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def state_of(job):
+    return json.loads((job.stage / "state.json").read_text())
+
+
+def script(tmp_path, body):
+    """Another process that submits jobs to the same root."""
+    head = f"""
+    import sys, time
+    from soaptune.jobs.local import LocalBackend
+    from soaptune.jobs.spec import JobSpec
+    from soaptune.jobs.step import Step
+    backend = LocalBackend({str(tmp_path / "runs")!r}, grace=0.5)
+    def python(code, **more):
+        return JobSpec(name="job", entrypoint=("python", "-c", code), **more)
+    FAMILY = {FAMILY!r}
+    """
+    file = tmp_path / "submitter.py"
+    file.write_text(textwrap.dedent(head) + textwrap.dedent(body), encoding="utf-8")
+    source = str(Path(sys.modules["soaptune"].__file__).parents[1])
+    return subprocess.Popen(
+        [sys.executable, "-X", "dev", "-W", "error", str(file)],
+        env={**os.environ, "PYTHONPATH": source},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_job_goes_from_pending_to_done_in_folders_of_its_own(backend, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.txt").write_text("7")
+    code = """
+        import json, os, pathlib, tempfile
+        value = int(pathlib.Path("../inputs/data/x.txt").read_text()) + int(pathlib.Path("sub/n.txt").read_text())
+        pathlib.Path("../output/seen.json").write_text(json.dumps({"sum": value, "tmp": tempfile.gettempdir()}))
+        with open("../output/progress.jsonl", "w") as file:
+            file.write('{"done": 1, "total": 2}\\n{"broken\\n[1]\\n{"done": 2, "total": 2}\\n{"done": 3')
+    """
+    job = backend.submit(python(code, files={"sub/n.txt": "35"}, inputs={"data": str(tmp_path / "in")}))
+    job.wait(PATIENCE)
+    seen = json.loads((job.output / "seen.json").read_text())
+    assert seen["sum"] == 42
+    assert not Path(seen["tmp"]).exists(), "the temporary folder is removed at the end"
+    said = [event.data.get("state", event.data.get("done")) for event in job.events()]
+    assert said == ["pending", "running", 1, 2, "done"]
+    assert job.progress() == {"done": 2, "total": 2}
+    assert job.url == (backend.root / "jobs" / job.id).as_uri()
+    assert state_of(job)["exit_code"] == 0
+
+
+def test_a_failing_job_raises_with_its_last_lines_and_advice(backend):
+    job = backend.submit(python("print('started'); import nothing_of_this_name"))
+    with pytest.raises(JobFailed, match=r"exit status 1(?s:.*)No module named 'nothing_of_this_name'") as caught:
+        job.wait(PATIENCE)
+    assert caught.value.log_tail[0] == "started"
+    assert "code_paths" in caught.value.hint
+    with pytest.raises(JobFailed):
+        backend.job(job.id).result()
+
+
+def test_a_job_that_is_killed_says_by_which_signal(backend):
+    job = backend.submit(python("import os; os.kill(os.getpid(), 9)"))
+    with pytest.raises(JobFailed, match="SIGKILL") as caught:
+        job.wait(PATIENCE)
+    assert "memory" in caught.value.hint
+
+
+def test_a_program_that_is_not_there_starts_nothing(backend):
+    with pytest.raises(BackendError, match="'frobnicate'"):
+        backend.submit(JobSpec(name="x", entrypoint=("frobnicate",)))
+    assert backend.jobs() == []
+    job = backend.submit(JobSpec(name="x", entrypoint=("./frobnicate",)))
+    with pytest.raises(JobFailed, match="could not be started"):
+        job.wait(PATIENCE)
+
+
+def test_all_that_is_missing_is_told_at_once(backend, monkeypatch):
+    monkeypatch.delenv("NOT_SET", raising=False)
+    spec = JobSpec(
+        name="x", entrypoint=("nope",), inputs={"data": "/none"}, secrets={"T": "NOT_SET"}, code_paths=("/no",)
+    )
+    codes = {finding.path: finding.code for finding in backend.preflight(spec) if finding.level == "error"}
+    assert codes == {
+        "inputs.data": "no-such-folder",
+        "code_paths.0": "no-such-folder",
+        "secrets.T": "secret-not-set",
+        "entrypoint": "no-such-program",
+    }
+    with pytest.raises(BackendError, match=r"(?s)NOT_SET.*/none.*nope"):
+        backend.submit(spec)
+    assert not (backend.root / "jobs").exists()
+
+
+def test_a_result_comes_back_in_another_process(backend, tmp_path):
+    task = TaskSpec(
+        name="t",
+        system_prompt="s",
+        user_template="{text}",
+        output_schema={"type": "object", "properties": {"x": {"type": "string"}}},
+        output_fields=("x",),
+        input_fields=("text",),
+    )
+    table = pa.table({"id": ["1"], "text": ["a"], "x": ["b"]})
+    Dataset.write(tmp_path / "made", {"train": table}, task=task, how={})
+    code = "import shutil; shutil.copytree('../inputs/made', '../output', dirs_exist_ok=True)"
+    job = backend.submit(python(code, kind="data", inputs={"made": str(tmp_path / "made")}))
+    job.wait(PATIENCE)
+    assert job.result().table("train").equals(table)
+    again = LocalBackend(backend.root).job(f"local:{job.id}")
+    assert again.spec == job.spec
+    assert again.result().fingerprint == job.result().fingerprint
+
+
+def test_jobs_are_listed_newest_first_and_an_unknown_id_names_near_ones(backend):
+    assert backend.jobs() == []
+    with pytest.raises(JobNotFound, match="none yet"):
+        backend.job("x")
+    one, two = backend.submit(python("pass")), backend.submit(python("pass"))
+    assert [job.id for job in backend.jobs()] == [two.id, one.id]
+    with pytest.raises(JobNotFound, match=one.id):
+        backend.job(one.id[:-1])
+    for strange in ("../jobs/" + one.id, "", "snowflake:" + one.id):
+        with pytest.raises(JobNotFound):
+            backend.job(strange)
+    (two.stage / "job.json").write_text("{}")
+    assert [job.id for job in backend.jobs()] == [one.id]
+    with pytest.raises(BackendError, match="this version"):
+        backend.job(two.id)
+
+
+def test_a_followed_log_has_every_line_once_and_ends(backend):
+    code = """
+        import sys, time
+        for number in range(30):
+            sys.stdout.buffer.write(f"line {number} ".encode())
+            sys.stdout.flush(); time.sleep(0.01)
+            for byte in "grün 漢字 🌿\\n".encode():   # the reader sees characters in the middle
+                sys.stdout.buffer.write(bytes([byte])); sys.stdout.flush()
+        sys.stdout.buffer.write(b"  5%\\r 50%\\r100%\\r\\nnot utf-8: \\xff\\nno end of line")
+    """
+    job = backend.submit(python(code))
+    lines = list(job.logs(follow=True))
+    assert lines[:30] == [f"line {number} grün 漢字 🌿" for number in range(30)]
+    assert lines[30:] == ["100%", "not utf-8: \ufffd", "no end of line"]
+    assert job.status == "done"
+    assert list(backend.job(job.id).logs()) == lines
+
+
+def test_ten_megabytes_of_output_neither_block_nor_get_lost(backend):
+    code = "import sys\nfor n in range(100_000): print(n, 'x' * 95, file=sys.stdout if n % 2 else sys.stderr)"
+    job = backend.submit(python(code + "\nsys.exit(1)"))
+    count = sum(1 for _ in job.logs(follow=True))
+    assert count == 100_000
+    assert (job.stage / "log.txt").stat().st_size > 10_000_000
+    with pytest.raises(JobFailed) as caught:
+        job.wait(PATIENCE)
+    assert len(caught.value.log_tail) == job.TAIL
+
+
+def test_cancelling_stops_grandchildren_too(backend):
+    job = backend.submit(python(FAMILY + "time.sleep(300)"))
+    until_logged(job, "ready", "deaf")
+    assert len(processes_of(job.id)) == 3
+    backend.job(job.id).cancel()
+    assert job.status == "cancelled"
+    assert processes_of(job.id) == []
+    with pytest.raises(JobCancelled, match="it was cancelled"):
+        job.wait()
+    job.cancel()
+    assert job.status == "cancelled"
+
+
+def test_a_job_can_be_cancelled_before_it_has_started(backend):
+    job = backend.submit(python("import pathlib; pathlib.Path('../output/ran').touch(); import time; time.sleep(300)"))
+    job.cancel()
+    assert job.status == "cancelled"
+    assert processes_of(job.id) == []
+
+
+def test_a_job_that_needs_a_moment_to_save_gets_it(tmp_path):
+    code = """
+        import pathlib, signal, sys, time
+        def save(*_):
+            time.sleep(0.3); pathlib.Path("../output/saved").touch(); sys.exit(0)
+        signal.signal(signal.SIGTERM, save)
+        print("ready", flush=True); time.sleep(300)
+    """
+    job = LocalBackend(tmp_path, grace=20).submit(python(code))
+    until_logged(job, "ready")
+    job.cancel()
+    assert job.status == "cancelled"
+    assert (job.output / "saved").exists()
+
+
+def test_what_a_job_leaves_running_is_ended_with_it(backend):
+    job = backend.submit(python(FAMILY + "time.sleep(0.5)"))
+    job.wait(PATIENCE)
+    assert job.status == "done"
+    assert processes_of(job.id) == []
+
+
+def test_a_killed_supervisor_is_noticed_and_its_job_ended(backend):
+    job = backend.submit(python(FAMILY + "time.sleep(300)"))
+    until_logged(job, "ready", "deaf")
+    os.kill(state_of(job)["supervisor"], signal.SIGKILL)
+    with pytest.raises(JobFailed, match="supervisor was killed"):
+        LocalBackend(backend.root).job(job.id).wait(PATIENCE)
+    assert processes_of(job.id) == []
+    assert state_of(job)["state"] == "failed"
+
+
+def test_a_process_number_that_is_used_again_is_not_taken_for_the_supervisor(backend):
+    job = backend.submit(python("pass"))
+    job.wait(PATIENCE)
+    (job.stage / "state.json").unlink()
+    write_state(job.stage, "running", supervisor=os.getpid(), started="before:1", host=os.uname().nodename)
+    assert backend.job(job.id).status == "failed"
+    os.kill(os.getpid(), 0)  # and we are still here
+
+
+def test_a_job_of_another_machine_is_left_alone(backend):
+    job = backend.submit(python("pass"))
+    job.wait(PATIENCE)
+    (job.stage / "state.json").unlink()
+    write_state(job.stage, "running", supervisor=1, started="there:1", host="another-machine")
+    assert backend.job(job.id).status == "running"
+    write_state(job.stage, "done")
+
+
+def test_a_job_dies_with_the_process_that_submitted_it(backend, tmp_path):
+    submitter = script(
+        tmp_path,
+        """
+        job = backend.submit(python(FAMILY + "time.sleep(300)"))
+        print(job.id, flush=True); time.sleep(300)
+        """,
+    )
+    with submitter:
+        job = backend.job(submitter.stdout.readline().strip())
+        until_logged(job, "ready", "deaf")
+        submitter.kill()
+    until(lambda: job.status in ENDED, "the job has ended")
+    assert job.status == "cancelled"
+    assert "submitted it ended" in job.reason
+    assert processes_of(job.id) == []
+
+
+def test_a_detached_job_outlives_its_submitter_which_leaves_without_a_word(backend, tmp_path):
+    submitter = script(
+        tmp_path,
+        """
+        job = backend.submit(python("import time; time.sleep(1.5); print('still here')", detach=True))
+        while job.status == "pending": time.sleep(0.02)
+        print(job.id)
+        """,
+    )
+    out, err = submitter.communicate(timeout=PATIENCE)
+    assert err == ""
+    job = backend.job(out.strip())
+    job.wait(PATIENCE)
+    assert list(job.logs()) == ["still here"]
+
+
+def test_ctrl_c_in_a_running_step_stops_the_job_and_says_so(backend, tmp_path):
+    submitter = script(
+        tmp_path,
+        """
+        class Sleeper(Step):
+            def preflight(self, *, on): return []
+            def compile(self, *, on): return python(FAMILY + "time.sleep(300)")
+            def run(self, *, on): return self._run(on=on)
+        try:
+            Sleeper().run(on=backend)
+        except KeyboardInterrupt:
+            print("interrupted", backend.jobs()[0].status)
+            raise SystemExit(130)
+        """,
+    )
+    with submitter:
+        job = until(backend.jobs, "the job is there")[0]
+        until_logged(job, "ready", "deaf")
+        submitter.send_signal(signal.SIGINT)
+        assert submitter.wait(PATIENCE) == 130
+        assert submitter.stdout.read() == "interrupted cancelled\n"
+        assert submitter.stderr.read() == ""
+    assert processes_of(job.id) == []
+
+
+def test_two_processes_with_one_key_start_one_job(backend, tmp_path):
+    body = """
+    spec = python("import time; time.sleep(0.5); print('once')", detach=True)
+    print(backend.submit(spec, key="the same").id)
+    """
+    submitters = [script(tmp_path, body) for _ in range(2)]
+    answers = [submitter.communicate(timeout=PATIENCE) for submitter in submitters]
+    assert [err for _, err in answers] == ["", ""]
+    assert answers[0][0] == answers[1][0]
+    (job,) = backend.jobs()
+    job.wait(PATIENCE)
+    assert list(job.logs()) == ["once"]
+    assert backend.submit(job.spec, key="the same").id == job.id, "also when it is over"
+    with pytest.raises(BackendError, match="another one"):
+        backend.submit(python("print('twice')"), key="the same")
+    assert backend.submit(job.spec, key="another").id != job.id
+
+
+@pytest.mark.parametrize("moment", ["_start", "_launch"])
+def test_a_submission_that_was_cut_off_goes_on_under_its_key(backend, tmp_path, moment):
+    body = f"""
+    import os
+    LocalBackend.{moment} = lambda *_: os._exit(9)
+    backend.submit(python("print('once')"), key="k")
+    """
+    submitter = script(tmp_path, body)
+    submitter.communicate(timeout=PATIENCE)
+    assert submitter.returncode == 9
+    job = backend.submit(python("print('once')"), key="k")
+    job.wait(PATIENCE)
+    assert list(job.logs()) == ["once"]
+    assert len(backend.jobs()) == 1
+
+
+def test_a_second_supervisor_goes_away(backend):
+    job = backend.submit(python("print('once'); import time; time.sleep(1)"))
+    until_logged(job, "once")
+    second = backend._launch(job.spec, job.id)
+    second.wait(PATIENCE)
+    assert list(job.logs()) == ["once"]
+    assert [event.data["state"] for event in job.events()] == ["pending", "running", "done"]
+
+
+def test_two_jobs_at_once_share_nothing(backend):
+    code = """
+        import json, os, pathlib, socket, time
+        server = socket.create_server(("127.0.0.1", int(os.environ["SOAPTUNE_PORT"])))
+        names = ("SOAPTUNE_PORT", "MASTER_PORT", "TMPDIR", "HF_DATASETS_CACHE", "TRITON_CACHE_DIR", "SOAPTUNE_STAGE")
+        pathlib.Path("../output/env.json").write_text(json.dumps({name: os.environ[name] for name in names}))
+        time.sleep(1)
+    """
+    jobs = [backend.submit(python(code)) for _ in range(2)]
+    for job in jobs:
+        job.wait(PATIENCE)
+    one, two = (json.loads((job.output / "env.json").read_text()) for job in jobs)
+    assert all(one[name] != two[name] for name in one)
+
+
+def test_a_secret_reaches_the_job_and_no_file(backend, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "hunter-2-hunter-2")
+    code = "import os; print(len(os.environ['HF_TOKEN'])); raise SystemExit(1)"
+    job = backend.submit(python(code, secrets={"HF_TOKEN": "MY_TOKEN"}))
+    with pytest.raises(JobFailed) as caught:
+        job.wait(PATIENCE)
+    assert list(job.logs()) == ["17"]
+    assert "hunter" not in repr(job) + repr(job.spec) + str(caught.value)
+    for file in backend.root.rglob("*"):
+        assert not file.is_file() or b"hunter" not in file.read_bytes()
+
+
+def test_a_timeout_is_the_callers_and_not_the_jobs(backend):
+    job = backend.submit(python("import time; time.sleep(300)"))
+    with pytest.raises(JobTimeout):
+        job.wait(0.1)
+    assert job.status in ("pending", "running")
+
+
+def test_a_job_whose_folder_was_removed_is_not_found(backend):
+    import shutil
+
+    job = backend.submit(python("pass"))
+    job.wait(PATIENCE)
+    shutil.rmtree(job.stage)
+    with pytest.raises(JobNotFound, match="removed"):
+        assert job.status
+
+
+def test_ending_a_job_without_processes_is_quick():
+    assert end_job("no-such-job", group=0, group_started="", grace=30.0)

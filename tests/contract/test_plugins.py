@@ -1,0 +1,219 @@
+"""Our ArcticTraining plug-ins against real torch, transformers and ArcticTraining, in one process."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from soaptune import tiny  # noqa: E402
+from soaptune.prompting.tokens import IGNORE_INDEX  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def arctic() -> Any:
+    import soaptune.runtime.arctic as plugins
+
+    return plugins
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    torch.manual_seed(0)
+    config = transformers.Qwen3Config(
+        vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, max_position_embeddings=128, tie_word_embeddings=True,
+    )  # fmt: skip
+    return transformers.Qwen3ForCausalLM(config).double()
+
+
+def rows(*lengths: int, answer: int = 3) -> list[dict[str, Any]]:
+    generator = torch.Generator().manual_seed(1)
+    made: list[dict[str, Any]] = []
+    for length in lengths:
+        ids = torch.randint(0, 97, (length,), generator=generator).tolist()
+        made.append({"input_ids": ids, "labels": [IGNORE_INDEX] * (length - answer) + ids[-answer:]})
+    return made
+
+
+def trainer_for(model: Any, **data: Any) -> Any:
+    options = {"prompt_loss_weight": 0.0, "prompt_loss_sample": 1.0, **data}
+    progress = SimpleNamespace(count=lambda *_a, **_k: None)
+    config = SimpleNamespace(data=SimpleNamespace(**options))
+    return SimpleNamespace(model=model, model_unwrapped=model, device="cpu", config=config, progress=progress)
+
+
+def reference(model: Any, examples: list[dict[str, Any]]) -> Any:
+    """The mean over all trained tokens, one example at a time, with transformers' own loss."""
+    total, count = 0.0, 0
+    for row in examples:
+        ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])
+        n = int((labels[:, 1:] != IGNORE_INDEX).sum())
+        total = total + model(input_ids=ids, labels=labels).loss * n
+        count += n
+    return total / count
+
+
+def gradients(model: Any, loss: Any) -> list[Any]:
+    model.zero_grad()
+    loss.backward()
+    return [p.grad.clone() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_loss_and_gradients_are_those_of_one_example_at_a_time(arctic: Any, model: Any, packed: bool) -> None:
+    from soaptune.runtime.arctic.batches import Collator
+    from soaptune.runtime.arctic.trainers import token_loss
+
+    examples = rows(9, 17, 12)
+    batch = examples
+    if packed:
+        keys = ("input_ids", "labels")
+        pack: dict[str, Any] = {k: [token for row in examples for token in row[k]] for k in keys}
+        batch = [{**pack, "packed_sample_seqlens": [len(row["input_ids"]) for row in examples]}]
+    model.train()
+    want_loss = reference(model, examples)
+    want = gradients(model, want_loss)
+    loss = token_loss(trainer_for(model), Collator(0)(batch))
+    got = gradients(model, loss)
+    torch.testing.assert_close(loss, want_loss.float() if loss.dtype == torch.float32 else want_loss, rtol=1e-6, atol=0)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
+
+
+def test_padding_changes_nothing(arctic: Any, model: Any) -> None:
+    from soaptune.runtime.arctic.batches import Collator
+    from soaptune.runtime.arctic.trainers import token_loss
+
+    short, long = rows(8, 40)
+    alone = token_loss(trainer_for(model), Collator(0)([short]))
+    other = token_loss(trainer_for(model), Collator(0)([long]))
+    both = token_loss(trainer_for(model), Collator(0)([short, long]))
+    torch.testing.assert_close(both, (alone + other) / 2)
+
+
+def test_a_batch_without_a_trained_token_is_an_error_and_no_loss_of_zero(arctic: Any, model: Any) -> None:
+    from soaptune.runtime.arctic.batches import Collator
+    from soaptune.runtime.arctic.trainers import token_loss
+
+    row = {"input_ids": [1, 2, 3], "labels": [IGNORE_INDEX] * 3}
+    with pytest.raises(ValueError, match="no token of this batch is trained"):
+        token_loss(trainer_for(model), Collator(0)([row]))
+
+
+def test_prompt_weight_counts_prompt_tokens_at_that_weight(arctic: Any, model: Any) -> None:
+    from soaptune.runtime.arctic.batches import Collator
+    from soaptune.runtime.arctic.trainers import token_loss
+
+    (row,) = rows(10)
+    ids = torch.tensor([row["input_ids"]])
+    model.train()
+    losses = torch.nn.functional.cross_entropy(
+        model(input_ids=ids).logits[0, :-1].float(), ids[0, 1:], reduction="none"
+    )
+    weights = torch.tensor([0.05] * 6 + [1.0] * 3)
+    loss = token_loss(trainer_for(model, prompt_loss_weight=0.05), Collator(0)([row]))
+    torch.testing.assert_close(loss, (losses * weights).sum() / weights.sum())
+
+
+def test_deepspeed_builds_no_communication_op(arctic: Any) -> None:
+    assert sys.modules["deepspeed.comm.torch"].build_shm_op() is None  # type: ignore[attr-defined]
+
+
+def test_every_row_has_one_fate(arctic: Any) -> None:
+    from soaptune.runtime.arctic.rows import tokenize
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny.path())
+    chats = [[{"role": "user", "content": "word " * n}, {"role": "assistant", "content": "yes"}] for n in (3, 200)]
+    batch = {"id": ["short", "long"], "messages": chats}
+    dropped = tokenize(batch, tokenizer, 64, "drop")
+    assert dropped["fate"] == ["kept", "dropped"]
+    assert dropped["reason"][1] == "over-length"
+    assert dropped["lost"][1] > 64
+    assert dropped["input_ids"][1] == []
+    # Cutting the end takes the whole answer away: nothing is left to train, and that is said.
+    cut = tokenize(batch, tokenizer, 64, "cut")
+    assert (cut["fate"][1], cut["reason"][1]) == ("dropped", "no-trained-token")
+
+
+def test_plain_text_is_trained_to_its_end(arctic: Any) -> None:
+    from soaptune.runtime.arctic.rows import tokenize
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny.path())
+    out = tokenize({"id": ["a"], "text": ["some text"]}, tokenizer, 64, "drop")
+    assert out["labels"] == out["input_ids"]
+    assert out["labels"][0][-1] == tokenizer.eos_token_id
+
+
+def test_batches_hold_every_row_once_and_keep_to_their_budget(arctic: Any) -> None:
+    from soaptune.runtime.arctic.batches import BatchSampler
+
+    lengths = [5 + (7 * i) % 50 for i in range(100)]
+    options = {"rows": 8, "shuffle": True, "seed": 3, "rank": 0, "ranks": 1}
+    for tokens in (0, 128):
+        sampler = BatchSampler(lengths, tokens=tokens, **options)
+        batches = list(sampler)
+        assert sorted(i for batch in batches for i in batch) == list(range(100))
+        assert len(batches) == len(sampler)
+        if tokens:
+            assert all(len(batch) * max(lengths[i] for i in batch) <= tokens for batch in batches)
+        assert batches == list(BatchSampler(lengths, tokens=tokens, **options))
+        assert batches != list(sampler)  # another epoch, another order
+
+
+def test_ranks_share_the_rows_and_make_the_same_number_of_steps(arctic: Any) -> None:
+    from soaptune.runtime.arctic.batches import BatchSampler
+
+    def batches(rank: int) -> list[list[int]]:
+        return list(BatchSampler([4] * 20, rows=8, tokens=0, shuffle=False, seed=0, rank=rank, ranks=2))
+
+    first, second = batches(0), batches(1)
+    assert len(first) == len(second)
+    assert {i for batch in first + second for i in batch} == set(range(20))
+
+
+def test_next_fit_packs_in_order_and_never_over_the_length(arctic: Any) -> None:
+    from soaptune.runtime.arctic.rows import next_fit
+
+    packs = next_fit([5, 5, 3, 9, 1], 10)
+    assert packs == [[0, 1], [2], [3, 4]]
+
+
+def test_muon_brings_matrices_near_orthogonal_and_lowers_a_loss(arctic: Any) -> None:
+    from soaptune.runtime.arctic.optimizers import Muon, newton_schulz
+
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(newton_schulz(torch.randn(3, 8, 16)))
+    assert float(values.min()) > 0.5
+    assert float(values.max()) < 1.5
+    layer = torch.nn.Linear(16, 16)
+    optimizer = Muon(
+        [layer.weight], [layer.bias], matrix_lr=0.02, lr=1e-2, momentum=0.95, betas=(0.9, 0.95), weight_decay=0.0
+    )
+    x, y = torch.randn(64, 16), torch.randn(64, 16)
+    losses: list[float] = []
+    for _ in range(30):
+        loss = torch.nn.functional.mse_loss(layer(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_a_tokenizer_that_emits_token_type_ids_makes_clean_rows(arctic: Any) -> None:
+    from soaptune.runtime.arctic.rows import tokenize
+
+    own = transformers.AutoTokenizer.from_pretrained(tiny.path())
+    # What a tokenizer_config.json without `model_input_names` gives; packing crashes on it in ArcticTraining 0.8.0.
+    plain = transformers.PreTrainedTokenizerFast(tokenizer_object=own.backend_tokenizer, eos_token="<|im_end|>")
+    plain.chat_template = own.chat_template
+    assert "token_type_ids" in plain("a")
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    out = tokenize({"id": ["x"], "messages": [chat]}, plain, 64, "drop")
+    assert set(out) == {"id", "input_ids", "labels", "fate", "reason", "lost"}
