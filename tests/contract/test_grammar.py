@@ -63,6 +63,22 @@ def test_noise_within_any_limit_becomes_a_valid_answer(random_tokenizer, name):
     assert closed or name not in {"texts", "lists"}
 
 
+@pytest.mark.parametrize("wish", ["7", "a", "[", '"', "\\\\", "é", ", "])
+def test_what_would_never_end_is_ended(random_tokenizer, wish):
+    wanted = random_tokenizer(wish)["input_ids"]
+    for name, schema in SCHEMAS.items():
+        if name == "itself":
+            continue  # nests without end; the room that closing needs is only kept within the last tokens
+        processor = logits_processor(random_tokenizer, schema, limit=90)
+        answer: list[int] = []
+        while len(answer) < 90 and random_tokenizer.eos_token_id not in answer:
+            wishes = torch.randn(1, len(random_tokenizer), generator=torch.Generator().manual_seed(len(answer)))
+            wishes[0, wanted] = 9.0 + wishes[0, wanted]
+            answer.append(int(processor(torch.tensor([[7, *answer]]), wishes).argmax()))
+        text = random_tokenizer.decode([token for token in answer if token != random_tokenizer.eos_token_id])
+        jsonschema.validate(json.loads(text), schema)
+
+
 def test_the_layout_is_that_of_training(random_tokenizer):
     text, _, _ = run(random_tokenizer, SCHEMAS["texts"], limit=120, seed=3)
     assert text == json.dumps(json.loads(text), ensure_ascii=False)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from soaptune.errors import BackendError, MissingExtraError
 from soaptune.jobs.spec import JobSpec
-from soaptune.jobs.supervisor import PORT
+from soaptune.jobs.supervisor import PORT, TEMPORARY
 
 __all__ = ["command_line", "environment", "has_gpu", "program_path"]
 
 _LONGEST_TMP = 60
-"""Sockets live in the temporary folder, and their paths may have 107 characters in all (``man 7 unix``)."""
+"""Sockets live in the temporary folder, and their paths may have 107 bytes in all (``man 7 unix``)."""
 
 _NOT_INHERITED = (
     "CROSS_RANK",
@@ -57,18 +57,16 @@ def environment(spec: JobSpec, stage: Path, *, threads: int | None) -> dict[str,
         All variables of the job's process, secrets among them: not to be written anywhere.
     """
     env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-    cache = stage / "cache"
+    cache, temporary = stage / "cache", str(_temporary(stage))
     env.update(
         SOAPTUNE_STAGE=str(stage),
-        TMPDIR=str(_temporary(stage)),
+        TMPDIR=temporary,
         HF_DATASETS_CACHE=str(cache / "datasets"),
         TORCH_EXTENSIONS_DIR=str(cache / "torch_extensions"),
         TORCHINDUCTOR_CACHE_DIR=str(cache / "inductor"),
         TRITON_CACHE_DIR=str(cache / "triton"),
         MASTER_ADDR="127.0.0.1",
-        PYTHONPATH=os.pathsep.join(_import_paths(spec, env.get("PYTHONPATH", ""))),
         PYTHONUNBUFFERED="1",
-        PATH=_search_path(env),
     )
     defaults = {
         "PYTHONIOENCODING": "utf-8",
@@ -88,6 +86,11 @@ def environment(spec: JobSpec, stage: Path, *, threads: int | None) -> dict[str,
     _choose_device(env, spec.resources.gpus)
     env.update(spec.env)
     env.update({name: os.environ[source] for name, source in spec.secrets.items()})
+    # What the spec says of these two is kept, but soaptune and the programs beside this interpreter are found first.
+    env["PYTHONPATH"] = os.pathsep.join(_import_paths(spec, env.get("PYTHONPATH", "")))
+    env["PATH"] = _search_path(env)
+    # The spec may name a TMPDIR that others use too, so the supervisor is told apart from it what it may remove.
+    env[TEMPORARY] = temporary
     return env
 
 
@@ -158,7 +161,7 @@ def _cores() -> int:
 
 def _temporary(stage: Path) -> Path:
     temporary = stage / "tmp"
-    if len(str(temporary)) > _LONGEST_TMP:
+    if len(os.fsencode(temporary)) > _LONGEST_TMP:
         return Path(tempfile.mkdtemp(prefix="soaptune-"))
     temporary.mkdir(exist_ok=True)
     return temporary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import os
@@ -9,7 +10,6 @@ import re
 import secrets
 import shutil
 import subprocess
-import sys
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,6 +25,8 @@ from soaptune.jobs.job import Job
 from soaptune.jobs.local_job import LocalJob
 from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.states import write_state
+from soaptune.jobs.supervisor import ALREADY_SUPERVISED
+from soaptune.jobs.supervisor import command as supervisor_command
 
 __all__ = ["LocalBackend"]
 
@@ -97,8 +99,12 @@ class LocalBackend:
             program_path(spec)
         except SoaptuneError as error:
             found.append(Violation(path="entrypoint", code="no-such-program", message=str(error)))
-        free = shutil.disk_usage(next(p for p in (self._root, *self._root.parents) if p.exists())).free
-        if free < _LITTLE_DISK:
+        above = _nearest_folder(self._root)
+        if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+            message = f"Nothing can be written to {self._root}: {above} is not a folder that you may write to."
+            hint = "Give LocalBackend another root."
+            found.append(Violation(path="root", code="root-not-writable", message=message, hint=hint))
+        elif (free := shutil.disk_usage(above).free) < _LITTLE_DISK:
             message = f"Only {free / 1e9:.1f} GB are free below {self._root}."
             found.append(Violation(path="root", code="little-disk", level="warning", message=message))
         return found
@@ -107,8 +113,15 @@ class LocalBackend:
         """Starts a job and comes back at once; see `soaptune.jobs.backend.Backend.submit`.
 
         Raises:
-            BackendError: Something is missing that the job needs, or the key belongs to another job.
+            BackendError: Something is missing that the job needs, nothing can be written to the root, or the key
+                belongs to another job.
         """
+        try:
+            return self._submit(spec, key)
+        except OSError as error:
+            raise BackendError(f"the job {spec.name!r} cannot be started in {self._root}: {error}") from error
+
+    def _submit(self, spec: JobSpec, key: str | None) -> LocalJob:
         if key is None:
             return self._start(spec, self._new_id(spec))
         from filelock import FileLock
@@ -129,8 +142,11 @@ class LocalBackend:
             job = self._find(job_id)
             if job.spec != spec:
                 raise BackendError(f"the key {key!r} belongs to the job {job_id}, whose spec is another one")
+            if not job.never_started:
+                return job
             # Its submitter may have been killed in the last moment. A second supervisor would do no harm either.
-            return self._launch(spec, job_id) if job.never_started else job
+            self._refuse_what_cannot_start(spec)
+            return self._launch(spec, job_id)
 
     def job(self, job_id: str) -> Job[Any]:
         """Finds a job again; see `soaptune.jobs.backend.Backend.job`.
@@ -153,7 +169,7 @@ class LocalBackend:
         for stage in self._stages():
             try:
                 found.append(self._find(stage.name))
-            except (BackendError, DataError):  # another version's, or damaged; asked for by its id it says so
+            except BackendError:  # another version's, or damaged; asked for by its id it says so
                 continue
         return found
 
@@ -161,8 +177,11 @@ class LocalBackend:
         return f"LocalBackend({str(self._root)!r})"
 
     def _stages(self) -> list[Path]:
-        stages = [path.parent for path in (self._root / "jobs").glob(f"*/{_SPEC_FILE}")]
-        return sorted(stages, key=lambda stage: (stage / _SPEC_FILE).stat().st_mtime_ns, reverse=True)
+        found: list[tuple[int, Path]] = []
+        for file in (self._root / "jobs").glob(f"*/{_SPEC_FILE}"):
+            with contextlib.suppress(OSError):  # removed in between
+                found.append((file.stat().st_mtime_ns, file.parent))
+        return [stage for _, stage in sorted(found, reverse=True)]
 
     def _stage(self, job_id: str) -> Path:
         return self._root / "jobs" / job_id
@@ -177,15 +196,28 @@ class LocalBackend:
         except ValidationError as error:
             message = f"{stage / _SPEC_FILE} was not written by this version of soaptune: {summary(error)}"
             raise BackendError(message) from error
+        except DataError as error:
+            raise BackendError(f"the record of the job {job_id} cannot be read: {error}") from error
         return LocalJob(job_id, spec, stage, grace=self._grace)
 
-    def _start(self, spec: JobSpec, job_id: str) -> LocalJob:
+    def _refuse_what_cannot_start(self, spec: JobSpec) -> None:
         missing = [finding for finding in self.preflight(spec) if finding.level == "error"]
         if missing:
             told = "; ".join(f"{finding.path}: {finding.message}" for finding in missing)
             raise BackendError(f"the job {spec.name!r} cannot start on this machine: {told}")
+
+    def _start(self, spec: JobSpec, job_id: str) -> LocalJob:
+        self._refuse_what_cannot_start(spec)
         stage = self._stage(job_id)
         shutil.rmtree(stage, ignore_errors=True)  # what an interrupted submission under the same key has left
+        try:
+            self._write(spec, stage)
+            return self._launch(spec, job_id)
+        except Exception:  # nothing has started, so that nothing is to remain
+            shutil.rmtree(stage, ignore_errors=True)
+            raise
+
+    def _write(self, spec: JobSpec, stage: Path) -> None:
         for folder in ("app", "inputs", "output", "cache"):
             (stage / folder).mkdir(parents=True)
         for name, text in spec.files.items():
@@ -194,14 +226,14 @@ class LocalBackend:
             (stage / "inputs" / name).symlink_to(Path(folder).expanduser().absolute(), target_is_directory=True)
         (stage / "log.txt").touch()
         write_state(stage, "pending")
+        # The last of all: a folder without it is not a job yet.
         files.write_json(stage / _SPEC_FILE, spec.model_dump(mode="json"))
-        return self._launch(spec, job_id)
 
     def _launch(self, spec: JobSpec, job_id: str) -> LocalJob:
         stage = self._stage(job_id)
         env = environment(spec, stage, threads=self._threads)
         parent = "0" if spec.detach or self._detach else str(os.getpid())
-        supervisor = [sys.executable, "-m", "soaptune.jobs.supervisor", str(stage), parent, str(self._grace), "--"]
+        supervisor = [*supervisor_command(), str(stage), parent, str(self._grace), "--"]
         with (stage / "log.txt").open("ab") as log:
             process = subprocess.Popen(
                 [*supervisor, *command_line(spec)],
@@ -213,6 +245,22 @@ class LocalBackend:
                 # Ctrl-C in a terminal reaches the submitter alone, who then decides what becomes of the job.
                 start_new_session=True,
             )
-        # So that it does not remain as a zombie when nobody asks about the job any more.
-        threading.Thread(target=process.wait, name=f"soaptune-{job_id}", daemon=True).start()
-        return LocalJob(job_id, spec, stage, grace=self._grace, supervisor=process)
+        job = LocalJob(job_id, spec, stage, grace=self._grace, supervisor=process)
+        threading.Thread(target=_see_out, args=(process, job), name=f"soaptune-{job_id}", daemon=True).start()
+        return job
+
+
+def _see_out(supervisor: subprocess.Popen[bytes], job: LocalJob) -> None:
+    """Waits for a supervisor, which is otherwise a zombie when nobody asks about its job any more."""
+    if supervisor.wait() not in (0, ALREADY_SUPERVISED):
+        with contextlib.suppress(SoaptuneError, OSError):
+            _ = job.status  # it was killed: looking at the job ends at once what is left of it
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The path itself, or the nearest above it that is there."""
+    for folder in (path, *path.parents):
+        with contextlib.suppress(OSError):  # we may not even look
+            if folder.exists():
+                return folder
+    return Path(path.anchor)

@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from soaptune.errors import BackendError, JobNotFound
 from soaptune.handles import open_handle
@@ -94,7 +94,7 @@ class LocalJob(Job[Any]):
 
     def logs(self, *, follow: bool = False) -> Iterator[str]:
         """The lines of ``log.txt``; see `soaptune.jobs.job.Job.logs`."""
-        with (self._stage / "log.txt").open("rb") as file:
+        with self._log() as file:
             rest = b""
             while True:
                 ended = not follow or self.status in ENDED
@@ -137,20 +137,29 @@ class LocalJob(Job[Any]):
             raise BackendError(f"the job {self.id} does not stop; its supervisor is process {told}")
 
     def _tail(self) -> list[str]:
-        with (self._stage / "log.txt").open("rb") as file:
+        with self._log() as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _END_OF_FILE))
             lines = file.read().split(b"\n")
         return [_readable(line) for line in (lines if lines[-1] else lines[:-1])][-self.TAIL :]
+
+    def _log(self) -> BinaryIO:
+        try:
+            return (self._stage / "log.txt").open("rb")
+        except FileNotFoundError as error:
+            raise self._removed() from error
+
+    def _removed(self) -> JobNotFound:
+        return JobNotFound(f"the folder of the job {self.id} was removed: {self._stage}")
 
     def _state(self) -> dict[str, Any]:
         """What is known of the job; a supervisor that is gone without a word is noticed here."""
         state = read_state(self._stage)
         if not state:
-            raise JobNotFound(f"the folder of the job {self.id} was removed: {self._stage}")
+            raise self._removed()
         if state["state"] in ENDED or self._is_watched(state):
             return state
         # Read again: it may have ended well between the two looks.
-        state = read_state(self._stage)
+        state = read_state(self._stage) or state
         return state if state["state"] in ENDED else self._bury(state)
 
     def _is_watched(self, state: dict[str, Any]) -> bool:
@@ -161,7 +170,10 @@ class LocalJob(Job[Any]):
         if code != ALREADY_SUPERVISED:
             return code is None
         # Give a supervisor that another process has just started the time to say so.
-        return time.time() - (self._stage / STATE_FILE).stat().st_mtime < _STARTUP
+        try:
+            return time.time() - (self._stage / STATE_FILE).stat().st_mtime < _STARTUP
+        except OSError as error:
+            raise self._removed() from error
 
     def _bury(self, state: dict[str, Any]) -> dict[str, Any]:
         """Ends what a job without a supervisor has left running, and writes down how it ended."""
@@ -171,17 +183,19 @@ class LocalJob(Job[Any]):
             group_started=str(state.get("group_started", "")),
             grace=1.0,
         )
-        claim(self._stage)  # who comes late must not start what is written off
         if (self._stage / CANCEL_FILE).exists():
             end, reason = "cancelled", "it was cancelled"
+        elif state.get("damaged"):
+            end, reason = "failed", f"its {STATE_FILE} was damaged, and nothing is known of it any more"
         elif "supervisor" in state:
             end, reason = "failed", "its supervisor was killed"
         else:
             end, reason = "failed", "its supervisor never started"
         new = {**state, "state": end, "reason": reason}
         with contextlib.suppress(OSError):  # a full disk does not make the job any less dead
+            claim(self._stage)  # who comes late must not start what is written off
             found = read_state(self._stage)
-            new = found if found["state"] in ENDED else write_state(self._stage, end, reason=reason)
+            new = found if found.get("state") in ENDED else write_state(self._stage, end, reason=reason)
         if state.get("tmp"):
             shutil.rmtree(state["tmp"], ignore_errors=True)
         return new
@@ -219,7 +233,7 @@ def _json_lines(text: bytes) -> list[dict[str, Any]]:
     """The objects of whole lines; a job writes its progress as it likes, and nobody stumbles over it."""
     found: list[dict[str, Any]] = []
     for line in text.split(b"\n")[:-1]:  # the last line may be half written, the first half read
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             value: Any = json.loads(line)
             if isinstance(value, dict):
                 found.append(cast("dict[str, Any]", value))

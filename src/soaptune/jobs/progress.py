@@ -6,6 +6,7 @@ import contextlib
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,19 +62,33 @@ def watch(job: Job[Any]) -> None:
         JobFailed: The job failed.
         JobCancelled: The job was cancelled.
     """
-    from rich.console import Console
+    bar = _start_bar(job.spec.name)
+    show = _Lines(job.spec.name) if bar is None else _Bar(bar)
+    try:
+        for pause in job.pauses():
+            _look(job, show)
+            time.sleep(pause)
+        _look(job, show)
+    finally:
+        if bar is not None:
+            with contextlib.suppress(Exception):
+                bar.stop()
 
-    console = Console(stderr=True)
-    if console.is_terminal or console.is_jupyter:
-        _bar(job, console)
-    else:
-        _lines(job)
+
+def _look(job: Job[Any], show: Callable[[Said], None]) -> None:
+    # A display is a courtesy: neither a terminal that is gone nor a strange progress line may end a run.
+    with contextlib.suppress(Exception):
+        show(read(job.progress()))
 
 
-def _bar(job: Job[Any], console: Console) -> None:
+def _start_bar(name: str) -> Progress | None:
+    """A live bar; None where there is no terminal, or where the caller shows a live display of their own."""
     from rich import progress
 
-    columns = (
+    console = _console()
+    if not (console.is_terminal or console.is_jupyter):
+        return None
+    bar = progress.Progress(
         progress.TextColumn("[bold]{task.description}"),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
@@ -81,43 +96,57 @@ def _bar(job: Job[Any], console: Console) -> None:
         progress.TimeElapsedColumn(),
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
+        console=console,
     )
-    with progress.Progress(*columns, console=console, transient=False) as bar:
-        task = bar.add_task(job.spec.name, total=None, said="starting")
-        for pause in job.pauses():
-            _show(bar, task, job)
-            time.sleep(pause)
-        _show(bar, task, job)
+    bar.add_task(name, total=None, said="starting")
+    try:
+        bar.start()
+    except Exception:  # rich's LiveError, or a terminal that is gone
+        return None
+    return bar
 
 
-def _show(bar: Progress, task: Any, job: Job[Any]) -> None:
-    line = job.progress()
-    if line:
-        said = read(line)
-        bar.update(task, total=said.total or None, completed=said.done, said=said.text)
+def _console() -> Console:
+    from rich.console import Console
+
+    class Patient(Console):
+        def on_broken_pipe(self) -> None:
+            """Goes on in silence, where rich would end the program."""
+            self.quiet = True
+
+    return Patient(stderr=True)
 
 
-def _lines(job: Job[Any]) -> None:
-    shown = 0.0
-    for pause in job.pauses():
-        shown = _line(job, shown)
-        time.sleep(pause)
-    _line(job, shown)
+class _Bar:
+    """Moves a live bar."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task = bar.task_ids[0]
+
+    def __call__(self, said: Said) -> None:
+        if said.done or said.total or said.text:
+            self._bar.update(self._task, total=said.total or None, completed=said.done, said=said.text)
 
 
-def _line(job: Job[Any], shown: float) -> float:
-    """Prints a line when a further tenth is done.
+class _Lines:
+    """Prints a line when a further tenth is done."""
 
-    Returns:
-        The share that was printed last.
-    """
-    said = read(job.progress())
-    if said.share < shown + _PLAIN_SHARE and not (said.share == 1.0 > shown):
-        return shown
-    with contextlib.suppress(OSError, ValueError):  # nobody listens any more
-        print(f"{job.spec.name}: {said.done:.0f}/{said.total:.0f} {said.text}", file=sys.stderr, flush=True)
-    return said.share
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._shown = 0.0
+
+    def __call__(self, said: Said) -> None:
+        if said.share >= self._shown + _PLAIN_SHARE or said.share == 1.0 > self._shown:
+            self._shown = said.share
+            print(f"{self._name}: {said.done:.0f}/{said.total:.0f} {said.text}", file=sys.stderr, flush=True)
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # JSON knows whole numbers of any length
+        return None
+    return number if math.isfinite(number) else None

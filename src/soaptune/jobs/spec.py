@@ -14,6 +14,8 @@ __all__ = ["JobKind", "JobSpec", "Resources"]
 
 _SECRET = re.compile(r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
 JobKind = Literal["data", "model", "report", "endpoint", "command"]
 """What a job leaves behind: a dataset, a model, a report, a running endpoint, or nothing that soaptune reads."""
 
@@ -73,12 +75,29 @@ class JobSpec(Config):
                 )
         return value
 
+    @field_validator("env", "secrets")
+    @classmethod
+    def _variables(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if _VARIABLE.fullmatch(name) is None:
+                raise ValueError(f"{name!r} cannot be the name of an environment variable")
+            if "\0" in text:
+                raise ValueError(f"the value of {name} has a NUL character, which no environment variable can hold")
+        return value
+
+    @field_validator("entrypoint")
+    @classmethod
+    def _can_be_started(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value[0] or any("\0" in part for part in value):
+            raise ValueError("the command line must begin with a program and hold no NUL character")
+        return value
+
     @field_validator("files")
     @classmethod
     def _inside_the_payload(cls, value: dict[str, str]) -> dict[str, str]:
         for name in value:
             path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or not path.parts:
+            if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
                 raise ValueError(f"the payload file {name!r} must be a relative path inside the payload")
         return value
 

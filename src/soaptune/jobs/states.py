@@ -7,7 +7,7 @@ import os
 import secrets
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["CANCEL_FILE", "CLAIM_FILE", "STATE_FILE", "claim", "read_state", "write_state"]
 
@@ -19,6 +19,8 @@ CLAIM_FILE = "claim"
 
 CANCEL_FILE = "cancel"
 """Made by whoever wants the job to stop. Unlike a signal it also reaches a supervisor that does not listen yet."""
+
+_STATES = ("pending", "running", "done", "failed", "cancelled")
 
 
 def claim(stage: Path) -> bool:
@@ -65,8 +67,18 @@ def write_state(stage: Path, state: str, **more: Any) -> dict[str, Any]:
 
 
 def read_state(stage: Path) -> dict[str, Any]:
-    """Reads a job's state; empty when none was written yet."""
+    """Reads a job's state.
+
+    Returns:
+        What `write_state` wrote; empty when nothing was written yet. Of a file that something else has damaged only
+        that it is: ``{"state": "pending", "damaged": True}``, so that looking at a job never fails because of it.
+    """
     try:
-        return json.loads((stage / STATE_FILE).read_text(encoding="utf-8"))
+        found: Any = json.loads((stage / STATE_FILE).read_bytes())
     except FileNotFoundError:
         return {}
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict) and cast("dict[str, Any]", found).get("state") in _STATES:
+        return cast("dict[str, Any]", found)
+    return {"state": "pending", "damaged": True}

@@ -1,10 +1,11 @@
 """The process that looks after one job on this machine: starts it, records how it ends, leaves nothing behind.
 
-    python -m soaptune.jobs.supervisor <stage> <parent's pid, 0 for a detached job> <seconds of grace> -- <command line>
+    supervisor <stage> <parent's pid, 0 for a detached job> <seconds of grace> -- <command line>
 
 It ends the job when it is told to (SIGTERM, SIGINT, or a file named ``cancel`` in the stage), and when the process that
 submitted the job is gone. The command writes into ``log.txt`` by itself: no pipe can fill up or mix up lines.
-Standard library alone, so that it starts in a blink and its memory is small.
+Standard library alone, so that it starts in a blink and its memory is small; `command` isolates it from whatever the
+job's variables and the user's folders do to Python.
 """
 
 from __future__ import annotations
@@ -30,13 +31,16 @@ from soaptune.jobs.processes import (
 )
 from soaptune.jobs.states import CANCEL_FILE, claim, write_state
 
-__all__ = ["ALREADY_SUPERVISED", "PORT", "main"]
+__all__ = ["ALREADY_SUPERVISED", "PORT", "TEMPORARY", "command", "main"]
 
 ALREADY_SUPERVISED = 3
 """Exit status of a supervisor that found another one at work."""
 
 PORT = "@PORT@"
 """Stands in a command line for the port, which is drawn as late as possible."""
+
+TEMPORARY = "SOAPTUNE_TEMPORARY"
+"""Environment variable that tells the supervisor which folder to remove at the end. The job does not see it."""
 
 _LOOK = 0.25
 """Seconds between two looks at the parent and at the ``cancel`` file."""
@@ -66,6 +70,14 @@ class _Bell:
             os.read(self._ear, 4096)
 
 
+def command() -> list[str]:
+    """The command line that starts a supervisor, to be followed by what `main` takes."""
+    # The environment is the job's: it may hold a PYTHONPATH with anything in it, a random.py for example.
+    code = f"import sys; sys.path.append({str(Path(__file__).resolve().parents[2])!r}); "
+    code += f"from {__name__} import main; sys.exit(main(sys.argv[1:]))"
+    return [sys.executable, "-I", "-S", "-c", code]
+
+
 def main(arguments: list[str]) -> int:
     """Runs one job.
 
@@ -75,8 +87,8 @@ def main(arguments: list[str]) -> int:
     Returns:
         The exit status of the supervisor itself; the job's is in its state.
     """
-    stage, parent, grace, command = Path(arguments[0]), int(arguments[1]), float(arguments[2]), arguments[4:]
-    temporary = Path(os.environ.get("TMPDIR") or stage / "tmp")
+    stage, parent, grace, program = Path(arguments[0]), int(arguments[1]), float(arguments[2]), arguments[4:]
+    temporary = Path(os.environ.pop(TEMPORARY, "") or stage / "tmp")
     bell = _Bell()
     if not claim(stage):
         if temporary.parent != stage:  # one of those that are made anew for each supervisor
@@ -90,9 +102,9 @@ def main(arguments: list[str]) -> int:
     try:
         reason = _reason_to_stop(stage, parent, bell)
         if not reason:
-            port, reservation = reserve_port()
             try:
-                process = _start(stage, command, port)
+                port, reservation = reserve_port()
+                process = _start(stage, program, port)
             except OSError as error:
                 write_state(stage, "failed", reason=f"the command could not be started: {error}", exit_code=127)
                 return 0
@@ -116,7 +128,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _start(stage: Path, command: list[str], port: int) -> subprocess.Popen[bytes]:
+def _start(stage: Path, program: list[str], port: int) -> subprocess.Popen[bytes]:
     env = dict(os.environ)
     env.setdefault("MASTER_PORT", str(port))
     env.setdefault("SOAPTUNE_PORT", str(port))
@@ -124,7 +136,7 @@ def _start(stage: Path, command: list[str], port: int) -> subprocess.Popen[bytes
     env[JOB_VARIABLE] = stage.name
     with (stage / "log.txt").open("ab") as log:
         return subprocess.Popen(
-            [part.replace(PORT, env["MASTER_PORT"]) for part in command],
+            [part.replace(PORT, env["MASTER_PORT"]) for part in program],
             cwd=stage / "app",
             env=env,
             stdin=subprocess.DEVNULL,
@@ -154,7 +166,3 @@ def _record(stage: Path, code: int) -> None:
     except ValueError:
         reason = f"killed by signal {-code}"
     write_state(stage, "failed", exit_code=code, reason=reason)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -24,8 +24,9 @@ from soaptune.errors import EngineError
 __all__ = ["Processor", "logits_processor", "shortest_answer"]
 
 _ALLOWED = b"\xc8"  # how llguidance marks a token that may come next
-_CLOSERS = ('"', "}", "]", "null", "false", "0", "1", ",")
-"""What is tried first on the way to the end of an answer, in this order; anything else that fits comes after it."""
+_CLOSERS = ('"', "}", "]", ",", "null", "false", "0", "1")
+"""What is tried first on the way to the end of an answer, in this order; anything else that fits comes after it.
+Digits stand behind the comma, or a number would never end."""
 
 _LONGEST_WAY = 4_096
 _SPARE = 16
