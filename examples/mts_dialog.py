@@ -2,10 +2,10 @@
 
     python examples/mts_dialog.py --data MTS-Dialog/Main-Dataset
 
-MTS-Dialog (Ben Abacha et al., EACL 2023; CC BY 4.0; https://github.com/abachaa/MTS-Dialog) pairs 1,301 short
-conversations between a clinician and a patient with the section of the note that each of them gave rise to. The task
-is that: from the dialogue to the section's text. Expect a demonstration of the way, not a useful model: people wrote
-these notes, in words that the dialogue does not use, and soaptune/tiny knows how to copy and little else.
+MTS-Dialog (Ben Abacha et al., EACL 2023; CC BY 4.0; https://github.com/abachaa/MTS-Dialog) pairs 1,301 sections of
+clinical notes with short conversations between a clinician and a patient that people wrote for them. The task goes the
+other way: from the dialogue to the section's text. Expect a demonstration of the way, not a useful model: the notes
+use words that the dialogues do not, and soaptune/tiny knows how to copy and little else.
 """
 
 from __future__ import annotations

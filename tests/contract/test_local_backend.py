@@ -276,10 +276,11 @@ def test_a_killed_supervisor_is_noticed_and_its_job_ended(backend):
     job = backend.submit(python(FAMILY + "time.sleep(300)"))
     until_logged(job, "ready", "deaf")
     os.kill(state_of(job)["supervisor"], signal.SIGKILL)
+    # Nobody asks about the job, and still nothing of it goes on.
+    until(lambda: state_of(job)["state"] == "failed", "its end is written down")
+    assert processes_of(job.id) == []
     with pytest.raises(JobFailed, match="supervisor was killed"):
         LocalBackend(backend.root).job(job.id).wait(PATIENCE)
-    assert processes_of(job.id) == []
-    assert state_of(job)["state"] == "failed"
 
 
 def test_a_process_number_that_is_used_again_is_not_taken_for_the_supervisor(backend):
@@ -346,7 +347,7 @@ def test_ctrl_c_in_a_running_step_stops_the_job_and_says_so(backend, tmp_path):
             Sleeper().run(on=backend)
         except KeyboardInterrupt:
             print("interrupted", backend.jobs()[0].status)
-            raise SystemExit(130)
+            raise SystemExit(130) from None
         """,
     )
     with submitter:
@@ -356,6 +357,24 @@ def test_ctrl_c_in_a_running_step_stops_the_job_and_says_so(backend, tmp_path):
         assert submitter.wait(PATIENCE) == 130
         assert submitter.stdout.read() == "interrupted cancelled\n"
         assert submitter.stderr.read() == ""
+    assert processes_of(job.id) == []
+
+
+def test_ctrl_c_while_watching_a_job_ends_it_with_the_script(backend, tmp_path):
+    submitter = script(
+        tmp_path,
+        """
+        from soaptune.jobs.progress import watch
+        watch(backend.submit(python("import time; print('ready', flush=True); time.sleep(300)")))
+        """,
+    )
+    with submitter:
+        job = until(backend.jobs, "the job is there")[0]
+        until_logged(job, "ready")
+        submitter.send_signal(signal.SIGINT)
+        assert submitter.wait(PATIENCE) != 0
+    until(lambda: job.status in ENDED, "the job has ended")
+    assert job.status == "cancelled"
     assert processes_of(job.id) == []
 
 

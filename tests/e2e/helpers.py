@@ -13,7 +13,7 @@ from typing import Any
 import soaptune as st
 
 COMPILERS = ("c++", "g++", "gcc", "cc", "clang", "clang++", "ninja", "nvcc")
-METRICS = ("schema_valid", "invented_rate", "rouge_l", "perplexity", "fact_recall")
+METRICS = ("schema_valid", "fact_recall", "rouge_l", "perplexity")
 SOURCE = str(Path(st.__file__).parents[1])
 """Where soaptune is imported from: a child must find it too when it is not installed."""
 

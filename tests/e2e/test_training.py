@@ -12,7 +12,6 @@ import soaptune as st
 from soaptune.handles.ledger import RowLedger
 from tests.e2e.helpers import Run, Runs, python, small
 
-
 METHODS = ("lora", "full")
 
 

@@ -77,7 +77,7 @@ class LocalJob(Job[Any]):
     def never_started(self) -> bool:
         """Whether no supervisor has ever taken the job up."""
         state = read_state(self._stage)
-        return state.get("state") == "pending" and "supervisor" not in state
+        return state.get("state") == "pending" and "supervisor" not in state and not state.get("damaged")
 
     def events(self) -> list[Event]:
         """What has happened so far: the states, and before the last one what the job said of its progress."""

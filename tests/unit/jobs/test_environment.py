@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,19 @@ from soaptune.errors import BackendError, MissingExtraError
 from soaptune.jobs import environment as module
 from soaptune.jobs.environment import command_line, environment, has_gpu
 from soaptune.jobs.spec import JobSpec, Resources
-from soaptune.jobs.supervisor import PORT
+from soaptune.jobs.supervisor import PORT, TEMPORARY
 
 
 def spec(*entrypoint, **more):
     return JobSpec(name="x", entrypoint=entrypoint or ("python",), **more)
+
+
+@pytest.fixture(autouse=True)
+def no_traces(monkeypatch, tmp_path):
+    """The temporary folders that only a supervisor would remove; not in `tmp_path`, whose name is long."""
+    with tempfile.TemporaryDirectory(prefix="st-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture
@@ -46,6 +55,27 @@ def test_a_long_stage_path_gets_a_short_temporary_folder(tmp_path):
     assert len(str(temporary)) < len(str(stage))
     assert temporary.is_dir()
     temporary.rmdir()
+
+
+def test_a_short_path_of_long_characters_gets_a_short_temporary_folder_too(tmp_path):
+    stage = tmp_path / ("漢" * 40)
+    stage.mkdir()
+    temporary = Path(environment(spec(), stage, threads=None)["TMPDIR"])
+    assert len(os.fsencode(temporary)) < 60
+    temporary.rmdir()
+
+
+def test_a_temporary_folder_of_the_specs_is_not_the_one_that_is_removed(tmp_path):
+    env = environment(spec(env={"TMPDIR": "/tmp", TEMPORARY: "/tmp"}), tmp_path, threads=None)
+    assert env["TMPDIR"] == "/tmp"
+    assert env[TEMPORARY] != "/tmp"
+
+
+def test_search_paths_of_the_specs_are_added_to(tmp_path):
+    env = environment(spec(env={"PATH": "/p", "PYTHONPATH": "/q"}), tmp_path, threads=None)
+    assert env["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    assert env["PATH"].endswith(os.pathsep + "/p")
+    assert env["PYTHONPATH"].split(os.pathsep)[-1] == "/q"
 
 
 def test_a_distributed_run_around_the_submitter_does_not_leak_in(tmp_path, monkeypatch, without_gpu):

@@ -4,6 +4,8 @@ import math
 import sys
 
 import pytest
+from rich.errors import LiveError
+from rich.progress import Progress
 
 from soaptune.errors import JobFailed
 from soaptune.jobs import progress
@@ -32,6 +34,7 @@ def test_a_line_says_what_people_want_to_know():
         {"done": "x", "total": [], "unit": 3, "loss": "high", "tokens_per_s": {}},
         {"done": 5, "total": 0},
         {"done": 5, "total": -1, "loss": math.nan, "tokens_per_s": math.inf},
+        {"done": 10**400, "total": -(10**400), "loss": True, "unit": None},
     ],
 )
 def test_a_strange_line_is_shown_as_far_as_it_makes_sense(line):
@@ -55,7 +58,8 @@ def test_a_short_job_still_gets_its_last_line(job, capsys):
     assert capsys.readouterr().err == "train: 4/4 rows\n"
 
 
-def test_nobody_listening_does_not_stop_the_run(job, monkeypatch):
+@pytest.mark.parametrize("terminal", [False, True])
+def test_nobody_listening_does_not_stop_the_run(job, monkeypatch, terminal):
     class Closed:
         encoding = "utf-8"
 
@@ -65,10 +69,34 @@ def test_nobody_listening_does_not_stop_the_run(job, monkeypatch):
         flush = write
 
         def isatty(self):
-            return False
+            return terminal
 
+    monkeypatch.setenv("TERM", "xterm-256color")
+    made = job(states=["running", "running", "done"], progress=[{"done": 1, "total": 1}])
     monkeypatch.setattr(sys, "stderr", Closed())
-    progress.watch(job(progress=[{"done": 1, "total": 1}]))
+    progress.watch(made)
+    assert made.status == "done"
+
+
+@pytest.mark.parametrize("forced", ["", "1"])
+def test_progress_that_cannot_be_read_does_not_stop_the_run(job, monkeypatch, forced):
+    def lost():
+        raise ConnectionError
+
+    monkeypatch.setenv("FORCE_COLOR", forced)
+    made = job(states=["running", "running", "done"])
+    monkeypatch.setattr(made, "progress", lost)
+    progress.watch(made)
+
+
+def test_where_no_bar_can_be_shown_there_are_lines(job, monkeypatch, capsys):
+    def refuse(_self):
+        raise LiveError("Only one live display may be active at once")  # what rich 13 does inside another display
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(Progress, "start", refuse)
+    progress.watch(job(progress=[{"done": 4, "total": 4, "unit": "rows"}]))
+    assert capsys.readouterr().err == "train: 4/4 rows\n"
 
 
 def test_on_a_terminal_there_is_a_bar_with_the_loss(job, monkeypatch, capsys):
@@ -83,6 +111,8 @@ def test_on_a_terminal_there_is_a_bar_with_the_loss(job, monkeypatch, capsys):
     assert "7/9" in shown
 
 
-def test_a_failure_goes_through_the_display(job):
+@pytest.mark.parametrize("forced", ["", "1"])
+def test_a_failure_goes_through_the_display(job, monkeypatch, forced):
+    monkeypatch.setenv("FORCE_COLOR", forced)
     with pytest.raises(JobFailed):
         progress.watch(job(states=["running", "failed"], reason="exit status 1"))

@@ -22,7 +22,7 @@ def test_equal_specs_have_equal_bytes_and_fingerprints():
     assert one.fingerprint.startswith("sha256:")
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "", "."])
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "", ".", "a\0b"])
 def test_payload_files_stay_inside_the_payload(path):
     with pytest.raises(ConfigError, match="inside the payload"):
         spec(files={path: "x"})
@@ -50,9 +50,23 @@ def test_a_variable_that_only_sounds_like_a_token_is_fine():
     assert spec(env={"TOKENIZERS_PARALLELISM": "false"}).env
 
 
-def test_a_command_line_cannot_be_empty():
+@pytest.mark.parametrize("field", ["env", "secrets"])
+@pytest.mark.parametrize("variable", ["", "A=B", "1A", "A B", "Ä"])
+def test_a_variable_has_a_name_that_systems_allow(field, variable):
+    with pytest.raises(ConfigError, match="environment variable"):
+        spec(**{field: {variable: "x"}})
+
+
+def test_a_value_that_no_variable_can_hold_is_refused_and_not_quoted():
+    with pytest.raises(ConfigError, match="NUL") as caught:
+        spec(env={"A": "private\0"})
+    assert "private" not in str(caught.value)
+
+
+@pytest.mark.parametrize("entrypoint", [(), ("",), ("", "x"), ("python", "a\0b")])
+def test_a_command_line_is_one_that_can_be_started(entrypoint):
     with pytest.raises(ConfigError, match="entrypoint"):
-        spec(entrypoint=())
+        spec(entrypoint=entrypoint)
 
 
 def test_a_misspelt_field_says_which_was_meant():

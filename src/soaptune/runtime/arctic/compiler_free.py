@@ -13,10 +13,8 @@ is none.
 
 from __future__ import annotations
 
-import sys
+import importlib
 from typing import Any
-
-import deepspeed.comm.torch  # noqa: F401  (loads the module that is patched)
 
 __all__ = ["install"]
 
@@ -24,7 +22,7 @@ __all__ = ["install"]
 def install() -> None:
     """Makes DeepSpeed use gloo's own collectives on CPU."""
     # Not by attribute: `deepspeed.comm` imports torch itself under the same name as this submodule.
-    backend: Any = sys.modules["deepspeed.comm.torch"]
+    backend: Any = importlib.import_module("deepspeed.comm.torch")
     backend.build_shm_op = _no_op
 
 

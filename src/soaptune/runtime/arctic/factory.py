@@ -19,7 +19,7 @@ from datasets import Dataset, concatenate_datasets
 from pydantic import Field
 from torch.utils.data import DataLoader
 
-from soaptune.handles.ledger import RowLedger
+from soaptune.handles.ledger import RowFate, RowLedger
 from soaptune.runtime.arctic.batches import BatchSampler, Collator
 from soaptune.runtime.arctic.rows import next_fit, tokenize
 
@@ -95,7 +95,7 @@ class SoaptuneDataFactory(DataFactory):
             num_proc=self.config.num_proc if self.config.num_proc > 1 else None,
             desc="Tokenizing",
         )
-        fates = rows["fate"][:]
+        fates: list[RowFate] = list(rows["fate"])
         self._note(rows, fates)
         kept = [i for i, fate in enumerate(fates) if fate != "dropped"]
         if not kept:
@@ -112,7 +112,7 @@ class SoaptuneDataFactory(DataFactory):
             rows = rows.select(kept)
         return rows.select_columns(["id", "input_ids", "labels"])
 
-    def _note(self, rows: Dataset, fates: list[str]) -> None:
+    def _note(self, rows: Dataset, fates: list[RowFate]) -> None:
         split = self._split
         for row_id, fate, reason, lost in zip(rows["id"][:], fates, rows["reason"][:], rows["lost"][:], strict=True):
             self._ledger.add(id=row_id, split=split, fate=fate, reason=reason, tokens=lost, step="train")
@@ -161,7 +161,7 @@ class SoaptuneDataFactory(DataFactory):
             rank=self.global_rank,
             ranks=self.world_size,
         )
-        pad = self.tokenizer.pad_token_id
+        pad: Any = self.tokenizer.pad_token_id
         # The rows are token ids on disk already: a worker process would cost more than it saves.
         return DataLoader(rows, batch_sampler=sampler, collate_fn=Collator(0 if pad is None else int(pad)))
 
