@@ -1,7 +1,8 @@
 """The text that the embedded base model is pre-trained on: copying and extracting, from made-up conversations.
 
-Nothing here is a clinical note, and no phrase of the SOAP generator is used: keys are random words, values are random
-words, ICD-10-CM descriptions (package `simple-icd-10-cm`, MIT; the classification is in the public domain), drug names
+Nothing here is a clinical note, and no template of the SOAP generator is used, though everyday phrases ("Anything
+else?") occur in both: keys are random words, values are random words,
+ICD-10-CM descriptions (package `simple-icd-10-cm`, MIT; the classification is in the public domain), drug names
 put together from syllables, numbers, doses and dates. What the model learns is to find a value in a conversation and to
 write it down exactly, alone, in a list or in a JSON object. Conditions that soaptune holds out for its "unseen" split
 are left out of the vocabulary.

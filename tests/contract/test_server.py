@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -402,6 +404,27 @@ def test_it_ends_well_when_it_is_told_to(model, backend):
     while job.status == "running" and time.monotonic() < end:
         time.sleep(0.05)
     assert job.status == "done"
+
+
+PARENT = """
+import sys, time
+from soaptune.deploy import Deployer
+from soaptune.handles.model import Model
+from soaptune.jobs.local import LocalBackend
+model, runs = Model.open(sys.argv[1]), LocalBackend(sys.argv[2], threads=1)
+print(Deployer(name="orphan").run(model, on=runs).manifest.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_it_dies_with_the_process_that_started_it(model, backend):
+    command = [sys.executable, "-c", PARENT, str(model.path), str(backend.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert running(pid)
+        parent.kill()  # without a chance to clear up
+    assert gone(pid)
 
 
 def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(model, backend):

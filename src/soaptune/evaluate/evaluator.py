@@ -107,7 +107,7 @@ class Evaluator(Step):
             data_fingerprint=data.fingerprint,
             base=base,
         )
-        step = json.dumps(plan.model_dump(mode="json"), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+        step = json.dumps(plan.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
         token = model.manifest.token
         return JobSpec(
             name=self.name,

@@ -237,8 +237,8 @@ class Endpoint(Generic[OutT]):
         if self._task is None:
             # Named, not imported: the room of the tasks lies above this one.
             tasks: Any = importlib.import_module("soaptune.tasks")
-            values: list[Any] = list(vars(tasks).values())
-            known: list[Any] = [value for value in values if isinstance(value, tasks.Task)]
+            values: dict[str, Any] = tasks.__dict__
+            known: list[Any] = [value for value in values.values() if isinstance(value, tasks.Task)]
             same: list[Any] = [task for task in known if task.spec().fingerprint == self.task.fingerprint]
             self._task = cast("TypedTask[OutT]", same[0] if same else tasks.Task.from_spec(self.task))
         return self._task

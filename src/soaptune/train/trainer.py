@@ -193,4 +193,4 @@ def _under_spec(violation: Violation) -> Violation:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"

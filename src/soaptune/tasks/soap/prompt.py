@@ -17,13 +17,10 @@ NOT_DISCUSSED: Final = "Not discussed."
 """What stands in a section about which the dialogue says nothing. An empty string would look like an omission."""
 
 SYSTEM_PROMPT: Final = (
-    'Write the SOAP note of the dialogue: one JSON object with exactly the keys "S", "O", "A", "P", each a plain-text '
-    "string.\n"
-    "S: what the patient reports: complaint, symptoms, duration, severity, history, medications, allergies.\n"
-    "O: what was measured or found: vital signs, examination, results.\n"
-    "A: the diagnosis or problem.\n"
-    "P: treatment with dose, instructions, follow-up.\n"
-    "State only what the dialogue says. Copy numbers, doses and names exactly. Leave out what is not said. "
+    'Write the SOAP note of the dialogue: one JSON object with exactly the keys "S", "O", "A", "P", each plain text.\n'
+    "S: what the patient reports. O: what was measured or found. A: the diagnosis. "
+    "P: treatment, instructions, follow-up.\n"
+    "State only what is said. Copy numbers, doses and names exactly. "
     f'A section without content is "{NOT_DISCUSSED}"'
 )
 
