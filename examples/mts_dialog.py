@@ -107,7 +107,7 @@ def main() -> None:
     say("\n[bold]3. Train[/] all weights of soaptune/tiny; a dialogue with its note may have 1,024 tokens")
     # Batches by tokens and not by rows: most of these dialogues are short, and some are fifty times as long.
     spec = st.TrainSpec.preset("tiny-full").replace(
-        max_length=1024, batch_tokens=3072, epochs=4, max_steps=options.max_steps
+        max_length=1024, batch_tokens=3072, epochs=3, max_steps=options.max_steps
     )
     model = st.Trainer(spec=spec).run(data, on=backend)
     say(f"   {model}", markup=False)

@@ -189,7 +189,7 @@ def test_an_empty_split_is_found(tmp_path: Path) -> None:
 
 
 def test_a_step_that_takes_more_rows_than_there_are_is_told(data: Dataset) -> None:
-    spec = TrainSpec.preset("tiny-lora").replace(gradient_accumulation_steps=8)
+    spec = TrainSpec.preset("tiny-lora").replace(gradient_accumulation_steps=8, batch_tokens=0)
     assert found(Trainer(spec=spec), data)["fewer-rows-than-a-step"] == "spec.per_device_batch_size"
 
 
@@ -203,7 +203,9 @@ def test_a_base_model_without_weights_is_found(data: Dataset, base: Path) -> Non
 
 
 def test_a_spec_with_errors_does_not_start(data: Dataset, tmp_path: Path) -> None:
-    spec = TrainSpec.preset("tiny-lora").replace(packing="next_fit", optimizer=OptimizerOptions(muon_learning_rate=1.0))
+    spec = TrainSpec.preset("tiny-lora").replace(
+        packing="next_fit", batch_tokens=0, optimizer=OptimizerOptions(muon_learning_rate=1.0)
+    )
     trainer = Trainer(spec=spec)
     assert [v.path for v in trainer.check()] == ["spec.per_device_batch_size", "spec.optimizer.muon_learning_rate"]
     with pytest.raises(CheckFailed, match="2 thing"):
