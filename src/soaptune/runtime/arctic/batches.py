@@ -58,21 +58,23 @@ class BatchSampler(Sampler[list[int]]):
         order = list(range(len(self.lengths)))
         if self.shuffle:
             rng.shuffle(order)
-        if not self.tokens:
+        if self.tokens:
+            batches = self._of_like_length(order, rng)
+        else:
             batches = [order[i : i + self.rows] for i in range(0, len(order), self.rows)]
-            # Ranks must make the same number of steps; the last rows are repeated rather than left out.
-            while len(batches) % self.ranks:
-                batches.append(batches[-1])
-            return batches
+        # Ranks must make the same number of steps; the last rows are repeated rather than left out.
+        while len(batches) % self.ranks:
+            batches.append(batches[-1])
+        return batches
+
+    def _of_like_length(self, order: list[int], rng: random.Random) -> list[list[int]]:
         window = max(1, self.WINDOW * self.tokens // max(1, sum(self.lengths) // max(1, len(self.lengths))))
-        batches = []
+        batches: list[list[int]] = []
         for start in range(0, len(order), window):
             part = sorted(order[start : start + window], key=lambda i: self.lengths[i])
             made = list(self._by_tokens(part))
             rng.shuffle(made)
             batches += made
-        while len(batches) % self.ranks:
-            batches.append(batches[-1])
         return batches
 
     def _by_tokens(self, order: list[int]) -> Iterator[list[int]]:

@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import math
-
 # `Union`, since ArcticTraining's registry does not read `X | Y`.
 from typing import Any, Union
 
@@ -89,7 +87,7 @@ def _horizon(trainer: Any) -> int:
     if trainer.config.train_iters:
         return int(trainer.config.train_iters)
     batches = trainer.config.epochs * len(trainer.train_dataloader)
-    return max(1, math.ceil(batches // trainer.config.gradient_accumulation_steps))
+    return max(1, batches // trainer.config.gradient_accumulation_steps)
 
 
 def _after_init(self: Any) -> None:
