@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import re
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from soaptune.handles.files import MANIFEST, atomic_dir, write_json
 from soaptune.handles.fingerprint import TableHasher, fingerprint, fingerprint_table
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.taskspec import HasSpec, TaskSpec, as_spec
+from soaptune.handles.versions import installed_versions
 from soaptune.handles.wording import did_you_mean
 
 __all__ = ["DEFAULT_STORE", "fingerprint_file", "fingerprint_splits", "in_form", "write_dataset"]
@@ -183,13 +183,9 @@ def fingerprint_file(path: Path) -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("soaptune", "pyarrow"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # run from a source tree that is not installed
-            found[package] = "unknown"
-    return found
+    # "unknown" where soaptune runs from a source tree that is not installed.
+    unknown = dict.fromkeys(("soaptune", "pyarrow"), "unknown")
+    return {"python": platform.python_version(), **unknown, **installed_versions(*unknown)}
 
 
 def _write_folder(path: Path, tables: Mapping[str, Table], manifest: DatasetManifest, ledger: RowLedger) -> Path:

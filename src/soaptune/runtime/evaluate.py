@@ -29,12 +29,13 @@ from soaptune.handles.files import MANIFEST, read_json, write_json
 from soaptune.handles.model import Model
 from soaptune.handles.report import REPORT_FILE, EvalReport, Metric, ReportLineage
 from soaptune.handles.taskspec import TaskSpec
+from soaptune.handles.versions import installed_versions
 from soaptune.prompting.tokens import LabelledRow, label_rows
 from soaptune.runtime.engine import TransformersEngine
 from soaptune.runtime.eval_data import fact_values, write_predictions
 from soaptune.runtime.loading import load_model, load_tokenizer
 from soaptune.runtime.perplexity import answer_losses
-from soaptune.runtime.progress import Progress, versions
+from soaptune.runtime.progress import Progress
 from soaptune.tasks import rendering
 
 __all__ = ["evaluate", "main"]
@@ -124,7 +125,7 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
             task=spec.name,
             task_fingerprint=spec.fingerprint,
             evaluator=settings.model_dump(mode="json"),
-            versions=versions("soaptune", "torch", "transformers", "peft", "numpy"),
+            versions=installed_versions("soaptune", "torch", "transformers", "peft", "numpy"),
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         ),
     )

@@ -1,13 +1,12 @@
-"""What a job says while it runs, and which package versions it ran with."""
+"""What a job says while it runs."""
 
 from __future__ import annotations
 
 import json
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["Progress", "versions"]
+__all__ = ["Progress"]
 
 _SECONDS = 0.5
 
@@ -42,14 +41,3 @@ class Progress:
     def add(self, count: int) -> None:
         """Notes that some more units are done."""
         self.at(self.done + count)
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """The installed versions of packages; those that are not installed are left out."""
-    found: dict[str, str] = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

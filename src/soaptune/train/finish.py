@@ -10,7 +10,6 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from soaptune.errors import DataError
 from soaptune.handles.files import MANIFEST, read_json, write_json
 from soaptune.handles.model_export import copy_model_files
 from soaptune.handles.model_manifest import ModelManifest, ModelPlan, fingerprint_folder
+from soaptune.handles.versions import installed_versions
 
 __all__ = ["GIT_REVISION", "PACKAGES", "finish_model", "git_revision", "package_versions"]
 
@@ -83,13 +83,7 @@ def finish_model(
 
 def package_versions() -> dict[str, str]:
     """The versions of Python and of the `PACKAGES` that are installed."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version(), **installed_versions(*PACKAGES)}
 
 
 def git_revision(folder: Path | None = None) -> str | None:
