@@ -118,13 +118,21 @@ def test_a_secret_comes_from_the_submitters_variable(tmp_path, monkeypatch):
     assert environment(spec(secrets={"HF_TOKEN": "MY_TOKEN"}), tmp_path, threads=None)["HF_TOKEN"] == "s3cret"
 
 
-def test_soaptune_is_found_by_a_job_where_it_is_not_installed(tmp_path):
-    import soaptune
-
+def import_paths(tmp_path, installed_at, monkeypatch):
+    monkeypatch.setattr(module.sysconfig, "get_path", lambda _name: str(installed_at))
     env = environment(spec(code_paths=(str(tmp_path / "mine"),)), tmp_path, threads=None)
-    parts = env["PYTHONPATH"].split(os.pathsep)
+    return env["PYTHONPATH"].split(os.pathsep)
+
+
+def test_soaptune_is_found_by_a_job_where_it_is_not_installed(tmp_path, monkeypatch):
+    parts = import_paths(tmp_path, tmp_path / "site-packages", monkeypatch)
     assert parts[0] == str(tmp_path / "mine")
-    assert str(Path(soaptune.__file__).resolve().parents[1]) in parts
+    assert str(Path(module.__file__).resolve().parents[2]) in parts
+
+
+def test_an_installed_soaptune_is_not_put_before_the_standard_library(tmp_path, monkeypatch):
+    package = Path(module.__file__).resolve().parents[2]
+    assert str(package) not in import_paths(tmp_path, package, monkeypatch)
 
 
 def test_python_is_the_interpreter_that_submits():
