@@ -16,7 +16,7 @@ __all__ = ["as_html", "as_table", "as_text"]
 _SYNTHETIC = (
     "Measured on generated examples: these numbers say nothing about real text, and are not for decisions on it."
 )
-_HEAD = ("metric", "value", "95 % interval", "n", "base", "difference (95 %, paired)")
+_HEAD = ("metric", "value", "95% interval", "n", "base", "difference (95%, paired)")
 _Row = tuple[str, str, str, str, str, str]
 
 
@@ -33,8 +33,9 @@ def as_table(report: EvalReport) -> Any:
     except ImportError as error:
         raise MissingExtraError("rich", extra="train", what="printing a report") from error
     table = Table(title=_title(report), title_justify="left")
+    # In a narrow terminal a cell takes two lines; cut at its edge, a figure would be another figure.
     for index, name in enumerate(_HEAD):
-        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in _rows(report):
         table.add_row(*(Text(cell) for cell in row))
     return Group(table, *(Text(line) for line in _lines(report)))
@@ -99,7 +100,8 @@ def _row(name: str, metric: Metric | None, base: Metric | None, difference: Diff
 
 def _number(value: float, share: bool, signed: bool = False) -> str:
     sign = "+" if signed else ""
-    return format(100 * value, f"{sign}.1f") + " %" if share else format(value, f"{sign}.4g")
+    # Without a space before the sign, since a line may break at any.
+    return format(100 * value, f"{sign}.1f") + "%" if share else format(value, f"{sign}.4g")
 
 
 def _lines(report: EvalReport) -> list[str]:

@@ -1,8 +1,11 @@
 """The report as a file, as a table and as HTML."""
 
+import io
 import json
+import re
 
 import pytest
+from rich.console import Console
 
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.report import Difference, EvalReport, Metric, ReportLineage
@@ -82,14 +85,23 @@ def test_a_missing_report_is_named(tmp_path):
 def test_printing_shows_value_interval_base_difference_and_notes():
     text = str(make())
     assert "schema_valid" in text
-    assert "95.0 %" in text
-    assert "76.0 % – 99.0 %" in text
-    assert "+95.0 % [+70.0 % … +99.0 %]" in text
+    assert "95.0%" in text
+    assert "76.0% – 99.0%" in text
+    assert "+95.0% [+70.0% … +99.0%]" in text
     assert "ns" in text
     assert "not-json 1" in text
     assert "A note." in text
     assert "generated examples" in text
     assert "\x1b" not in text
+
+
+def test_a_narrow_terminal_cuts_no_figure():
+    out = io.StringIO()
+    Console(file=out, width=72, color_system=None).print(make())
+    assert "…" not in out.getvalue().replace(" … ", " ")
+    figures = set(re.findall(r"[+-]?\d+\.\d%", str(make())))
+    assert figures
+    assert figures == set(re.findall(r"[+-]?\d+\.\d%", out.getvalue()))
 
 
 def test_the_base_models_metrics_have_their_plain_names():
