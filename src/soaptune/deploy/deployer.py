@@ -112,7 +112,7 @@ class Deployer(Step, Generic[OutT]):
             DataError: The model has learned no task.
         """
         manifest = model.manifest
-        inputs = {"model": str(model.path)}
+        inputs = {"model": model.location.uri}
         base = None if model.adapter is None else model.base
         if base is not None and base != tiny.NAME and Path(base).expanduser().is_dir():
             inputs["base"] = str(Path(base).expanduser().absolute())

@@ -94,7 +94,7 @@ class Evaluator(Step):
         Returns:
             The job. The same input gives the same bytes.
         """
-        inputs = {"model": str(model.path), "data": str(data.path)}
+        inputs = {"model": model.location.uri, "data": data.location.uri}
         base = _base_of(model)
         if base and base != tiny.NAME and Path(base).expanduser().is_dir():
             inputs["base"] = str(Path(base).expanduser().absolute())

@@ -21,6 +21,7 @@ from soaptune.handles.arrow import Table, parquet
 from soaptune.handles.facts import Fact
 from soaptune.handles.files import MANIFEST, read_json
 from soaptune.handles.ledger import RowLedger
+from soaptune.handles.location import LOCAL, Location, Receiver
 from soaptune.handles.taskspec import HasSpec, TaskSpec
 from soaptune.handles.wording import did_you_mean
 
@@ -195,8 +196,42 @@ class Dataset:
         return self._path
 
     @property
+    def location(self) -> Location:
+        """Where the rows lie, and which backend's jobs can read them."""
+        return Location(LOCAL, str(self._path))
+
+    def copy_to(self, backend: Receiver) -> Dataset:
+        """Copies the dataset to where a backend's jobs read it.
+
+        Args:
+            backend: The backend.
+
+        Returns:
+            A handle to the copy, with the same rows and fingerprint; this handle where it lies there already.
+        """
+        return backend.receive(self)
+
+    def download(self, path: str | Path) -> Dataset:
+        """Writes the dataset into a folder of this machine.
+
+        Args:
+            path: A new or empty folder.
+
+        Returns:
+            The dataset there, with the same rows and fingerprint.
+
+        Raises:
+            DataError: The folder holds something else, or the rows are not those that the manifest speaks of.
+        """
+        tables = {split: self.table(split) for split in self.splits}
+        manifest = self._manifest
+        return Dataset.write(
+            path, tables, task=self.task, how=manifest.how, ledger=self.ledger, synthetic=manifest.synthetic
+        )
+
+    @property
     def manifest(self) -> DatasetManifest:
-        """What the folder says about itself."""
+        """What the dataset says about itself."""
         return self._manifest
 
     @property

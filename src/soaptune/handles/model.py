@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from soaptune.config import summary
 from soaptune.errors import DataError, JobFailed, MissingExtraError
-from soaptune.handles.files import MANIFEST, read_json
-from soaptune.handles.model_export import export_model
+from soaptune.handles.files import MANIFEST, atomic_dir, read_json, write_json
+from soaptune.handles.location import LOCAL, Location, Receiver
+from soaptune.handles.model_export import copy_model_files, export_model
 from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.taskspec import TaskSpec
 
@@ -72,6 +73,40 @@ class Model:
     def path(self) -> Path:
         """The folder that holds the manifest, absolute."""
         return self._path
+
+    @property
+    def location(self) -> Location:
+        """Where the weights lie, and which backend's jobs can read them."""
+        return Location(LOCAL, str(self._path))
+
+    def copy_to(self, backend: Receiver) -> Model:
+        """Copies the model to where a backend's jobs read it.
+
+        Args:
+            backend: The backend.
+
+        Returns:
+            A handle to the copy, with the same fingerprint; this handle where it lies there already.
+        """
+        return backend.receive(self)
+
+    def download(self, path: str | os.PathLike[str]) -> Model:
+        """Writes the model, with its manifest, into a folder of this machine.
+
+        Args:
+            path: A new folder.
+
+        Returns:
+            The model there.
+
+        Raises:
+            DataError: There is something at that path already.
+        """
+        target = Path(path).expanduser()
+        with atomic_dir(target) as folder:
+            copy_model_files(self.weights, folder / self._manifest.weights)
+            write_json(folder / MANIFEST, self._manifest.model_dump(mode="json"))
+        return Model.open(target)
 
     @property
     def manifest(self) -> ModelManifest:

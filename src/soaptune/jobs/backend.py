@@ -54,3 +54,11 @@ class Backend(Protocol):
     def jobs(self) -> list[Job[Any]]:
         """All jobs of this backend, the newest first."""
         ...
+
+    def receive(self, handle: Any) -> Any:
+        """Copies what a handle stands for to where this backend's jobs read it; see ``handle.copy_to``.
+
+        Args:
+            handle: A `Dataset` or a `Model`, wherever it lies.
+        """
+        ...

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from soaptune.config import summary
 from soaptune.errors import BackendError, DataError, JobNotFound, SoaptuneError, Violation
-from soaptune.handles import files
+from soaptune.handles import files, open_handle
 from soaptune.jobs.environment import command_line, environment, program_path
 from soaptune.jobs.job import Job
 from soaptune.jobs.local_job import LocalJob
@@ -172,6 +172,16 @@ class LocalBackend:
             except BackendError:  # another version's, or damaged; asked for by its id it says so
                 continue
         return found
+
+    def receive(self, handle: Any) -> Any:
+        """Brings what a handle stands for to this machine; see `soaptune.jobs.backend.Backend.receive`.
+
+        The same content is brought only once.
+        """
+        if handle.location.backend == self.name:
+            return handle
+        folder = self._root / "copies" / handle.fingerprint.removeprefix("sha256:")[:16]
+        return open_handle(folder) if (folder / files.MANIFEST).is_file() else handle.download(folder)
 
     def __repr__(self) -> str:
         return f"LocalBackend({str(self._root)!r})"

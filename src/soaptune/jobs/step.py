@@ -7,6 +7,7 @@ from typing import Any
 
 from soaptune.config import Config
 from soaptune.errors import Violation, raise_on_errors
+from soaptune.handles.location import misplaced
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
 from soaptune.jobs.progress import watch
@@ -43,7 +44,7 @@ class Step(Config):
         what = type(self).__name__
         step: Any = self
         # A config that is wrong in itself is told at once, without reading data for the rest.
-        warnings = raise_on_errors(what, self.check())
+        warnings = raise_on_errors(what, [*self.check(), *misplaced(inputs, on=on.name)])
         warnings += raise_on_errors(what, step.preflight(*inputs, on=on))
         spec: JobSpec = step.compile(*inputs, on=on)
         warnings += raise_on_errors(what, on.preflight(spec))

@@ -80,7 +80,7 @@ class Trainer(Step):
         """
         spec, changes = self._adapted(on)
         machine = self._machine(on)
-        inputs = {"data": str(data.path)}
+        inputs = {"data": data.location.uri}
         if spec.model_is_folder:
             inputs["base"] = str(Path(spec.model).expanduser().absolute())
         config = to_yaml(spec, data_path=DATA_INPUT, base_path=BASE_INPUT if "base" in inputs else None)
