@@ -13,11 +13,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from soaptune.config import Config, summary
+from soaptune.config import summary
 from soaptune.errors import DataError, MissingExtraError
 from soaptune.handles.arrow import Table, parquet
+from soaptune.handles.dataset_manifest import FORMAT_VERSION, DatasetManifest
 from soaptune.handles.facts import Fact
 from soaptune.handles.files import MANIFEST, read_json
 from soaptune.handles.ledger import RowLedger
@@ -28,34 +29,7 @@ from soaptune.handles.wording import did_you_mean
 if TYPE_CHECKING:
     import datasets  # pyright: ignore[reportMissingTypeStubs]
 
-__all__ = ["FORMAT_VERSION", "Dataset", "DatasetManifest", "Fact"]
-
-FORMAT_VERSION = 1
-"""The version of the folder's layout that this release writes; older ones can be read, newer ones cannot."""
-
-
-class DatasetManifest(Config):
-    """What ``manifest.json`` says about a dataset."""
-
-    format_version: int = FORMAT_VERSION
-    """The layout of the folder."""
-    kind: Literal["dataset"] = "dataset"
-    """What the folder holds."""
-    fingerprint: str
-    """Of the rows of all splits (`"sha256:<hex>"`); the task, the file bytes and the metadata's order do not matter."""
-    task: TaskSpec
-    """The task that the examples are of."""
-    counts: dict[str, int]
-    """Rows by split, in the order of the splits."""
-    split_fingerprints: dict[str, str]
-    """The fingerprint of the rows of each split."""
-    how: dict[str, Any]
-    """How the dataset was made: the step and its options."""
-    synthetic: bool = False
-    """Whether the examples are made up. Synthetic clinical text is not for clinical decisions."""
-    created_with: dict[str, str] = Field(default_factory=dict)
-    """Versions of the packages that wrote the folder."""
-
+__all__ = ["Dataset", "DatasetManifest", "Fact"]
 
 class Dataset:
     """A handle to a dataset folder. It reads rows only when asked for them."""

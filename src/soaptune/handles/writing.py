@@ -10,7 +10,7 @@ from typing import Any
 
 from soaptune.errors import DataError
 from soaptune.handles.arrow import Table, arrow, compute, parquet
-from soaptune.handles.dataset import FORMAT_VERSION, DatasetManifest
+from soaptune.handles.dataset_manifest import FORMAT_VERSION, DatasetManifest
 from soaptune.handles.facts import Fact, facts_type
 from soaptune.handles.files import MANIFEST, atomic_dir, write_json
 from soaptune.handles.fingerprint import TableHasher, fingerprint, fingerprint_table

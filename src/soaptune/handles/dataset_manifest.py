@@ -1,0 +1,38 @@
+"""``manifest.json`` of a dataset: what the folder says about itself."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from soaptune.config import Config
+from soaptune.handles.taskspec import TaskSpec
+
+__all__ = ["FORMAT_VERSION", "DatasetManifest"]
+
+FORMAT_VERSION = 1
+"""The version of the folder's layout that this release writes; older ones can be read, newer ones cannot."""
+
+
+class DatasetManifest(Config):
+    """What ``manifest.json`` says about a dataset."""
+
+    format_version: int = FORMAT_VERSION
+    """The layout of the folder."""
+    kind: Literal["dataset"] = "dataset"
+    """What the folder holds."""
+    fingerprint: str
+    """Of the rows of all splits (`"sha256:<hex>"`); the task, the file bytes and the metadata's order do not matter."""
+    task: TaskSpec
+    """The task that the examples are of."""
+    counts: dict[str, int]
+    """Rows by split, in the order of the splits."""
+    split_fingerprints: dict[str, str]
+    """The fingerprint of the rows of each split."""
+    how: dict[str, Any]
+    """How the dataset was made: the step and its options."""
+    synthetic: bool = False
+    """Whether the examples are made up. Synthetic clinical text is not for clinical decisions."""
+    created_with: dict[str, str] = Field(default_factory=dict)
+    """Versions of the packages that wrote the folder."""
