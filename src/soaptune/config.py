@@ -10,12 +10,12 @@ import difflib
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import Self
 
 from soaptune.errors import ConfigError
 
-__all__ = ["Config", "summary"]
+__all__ = ["Config", "sentence", "summary"]
 
 
 if TYPE_CHECKING:
@@ -85,5 +85,11 @@ class Config(BaseModel, metaclass=_Meta):
 
 def summary(error: ValidationError) -> str:
     """All findings of a Pydantic error in one line, without the input values, which may be sensitive."""
-    rows = [f"{'.'.join(str(p) for p in e['loc']) or '(whole)'}: {e['msg']}" for e in error.errors(include_input=False)]
-    return "; ".join(rows)
+    found = error.errors(include_url=False, include_input=False)
+    return "; ".join(f"{'.'.join(str(part) for part in e['loc']) or '(whole)'}: {sentence(e)}" for e in found)
+
+
+def sentence(finding: ErrorDetails) -> str:
+    """What one of Pydantic's findings says, without the words that it puts before those of our own validators."""
+    prefix = {"value_error": "Value error, ", "assertion_error": "Assertion failed, "}.get(finding["type"], "")
+    return finding["msg"].removeprefix(prefix)

@@ -294,6 +294,7 @@ def test_wrong_fields_are_refused_with_their_place(client, more, expected):
     status, code, param = refusal(response)
     assert status == 400
     assert code == expected[0]
+    assert "Value error" not in response.json()["error"]["message"]
     if expected[1] is None:
         assert param is None
     else:

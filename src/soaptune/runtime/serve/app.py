@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from soaptune.config import sentence
 from soaptune.deploy.plan import ServePlan
 from soaptune.engines import Completion, GenerationRequest
 from soaptune.runtime.serve.batching import Batcher, Overloaded
@@ -166,7 +167,7 @@ def _handle_errors(app: FastAPI) -> None:
 
 def _validation_fault(error: RequestValidationError, content_type: str) -> ApiError:
     """Says what is wrong with a body, without quoting it: of the names in it only those that this surface has."""
-    first = cast("dict[str, Any]", error.errors()[0])
+    first: Any = error.errors()[0]
     if first["type"] == "json_invalid":
         return ApiError(400, "invalid_json", "The body is not JSON.")
     if "json" not in content_type:
@@ -178,8 +179,12 @@ def _validation_fault(error: RequestValidationError, content_type: str) -> ApiEr
     elif first["type"] == "union_tag_invalid":
         message = f"Its type must be one of {first['ctx']['expected_tags']}."
     else:
-        message = f"{first['msg']}." if first["type"] in _TELLING else "The value is not allowed."
+        message = f"{_capital(sentence(first))}." if first["type"] in _TELLING else "The value is not allowed."
     return ApiError(400, "invalid_request", message, param=_place(first))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _place(finding: dict[str, Any]) -> str | None:
