@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from soaptune.engines import Completion
 from soaptune.errors import CheckFailed, EngineError
 from soaptune.evaluate import Evaluator
 from soaptune.evaluate.evaluator import EvalPlan
@@ -36,7 +37,7 @@ NAMES = ["Ann", "Bob", "Cem", "Dot", "Eva", "Fay"]
 SECRET = "zanzibar"
 
 
-def dataset(path, *, facts=True, long=False):
+def dataset(path, *, facts=True, long=False, task=TASK):
     rows = {
         "id": [f"r{i}" for i in range(6)],
         "text": [
@@ -52,7 +53,7 @@ def dataset(path, *, facts=True, long=False):
             [{"field": "who", "kind": "name", "value": name, "start": 0, "end": 3, "source": "text"}] for name in NAMES
         ]
         table = table.append_column("facts", pa.array(said, type=facts_type()))
-    return Dataset.write(path, {"test": table}, task=TASK, how={"step": "test"}, synthetic=True)
+    return Dataset.write(path, {"test": table}, task=task, how={"step": "test"}, synthetic=True)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,10 @@ def test_the_job_leaves_a_report_its_answers_and_its_progress(model, tmp_path):
     assert report.lineage.model_fingerprint == model.fingerprint
     assert report.lineage.data_fingerprint == data.fingerprint
     assert report.synthetic
+    absent = "Not measured, since no fact of the examples belongs to the field: fact_recall/what, fact_f1/what."
+    assert report.notes.count(absent) == 1, "said once, although it holds for both models"
+    assert absent.split(": ")[1] in " ".join(str(report).split())
+    assert absent in report._repr_html_()
 
     table = pq.read_table(open_handle(tmp_path / "output").predictions_path)
     assert table.num_rows == 12
@@ -139,6 +144,22 @@ def test_data_without_facts_is_scored_without_fact_metrics_and_says_so(model, tm
     assert not any("fact" in name or "base" in name for name in report.metrics)
     assert any("no facts" in note for note in report.notes)
     assert report.comparison == ()
+
+
+def test_the_lexicon_of_the_task_is_looked_for_in_the_answers(model, tmp_path, monkeypatch):
+    def drugged(_engine, requests, **_how):
+        return [Completion('{"who": "Ann", "what": "pays 0 euros for allopurinol"}') for _ in requests]
+
+    monkeypatch.setattr(job.TransformersEngine, "generate", drugged)
+    rates = {}
+    for lexicon in (None, "soaptune.tasks.soap.terms:terms", "of.mine:words"):
+        data = dataset(tmp_path / f"{lexicon}", facts=False, task=TASK.replace(lexicon=lexicon))
+        report = job.evaluate(plan(model, data, base=False), tmp_path / "out" / f"{lexicon}")
+        rates[lexicon] = report.metrics["invented_rate"].value, " ".join(report.notes)
+    assert [round(value, 3) for value, _ in rates.values()] == [round(5 / 6, 3), round(11 / 12, 3), round(5 / 6, 3)]
+    assert [("terms of the task's lexicon" in note) for _, note in rates.values()] == [False, True, False]
+    assert "lexicon was left out" in rates["of.mine:words"][1]
+    assert "'of.mine'" in rates["of.mine:words"][1]
 
 
 def test_a_prompt_that_is_too_long_is_a_wrong_answer_and_is_named(model, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -18,6 +17,7 @@ from soaptune.handles.model import Model
 from soaptune.handles.report import EvalReport
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
+from soaptune.jobs.requirements import requirements
 from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.step import Step
 
@@ -25,16 +25,6 @@ __all__ = ["EvalPlan", "Evaluator"]
 
 _MODEL_INPUT, _DATA_INPUT, _BASE_INPUT = "../inputs/model", "../inputs/data", "../inputs/base"
 _FEW = 30
-_REQUIREMENTS = """\
-torch>=2.4
-transformers>=4.56,<5
-datasets>=3
-peft>=0.13
-safetensors>=0.4
-pydantic>=2.8
-jsonschema>=4.20
-rich>=13
-"""
 
 
 class Evaluator(Step):
@@ -76,6 +66,9 @@ class Evaluator(Step):
     resamples: int = Field(default=2_000, ge=1_000)
     """How often the bootstrap draws for an interval."""
 
+    code_paths: tuple[str, ...] = ()
+    """Folders with Python code that the job needs, for a task's lexicon that is not part of an installed package."""
+
     name: str = "evaluate"
     """The job's name, as backends show it."""
 
@@ -83,7 +76,7 @@ class Evaluator(Step):
         """All that is wrong with the options themselves: nothing that their types do not already refuse."""
         return []
 
-    def compile(self, model: Model, data: Dataset, *, on: Backend) -> JobSpec:  # noqa: ARG002 - the same everywhere
+    def compile(self, model: Model, data: Dataset, *, on: Backend) -> JobSpec:
         """Writes the job down, without running anything.
 
         Args:
@@ -96,8 +89,9 @@ class Evaluator(Step):
         """
         inputs = {"model": model.location.uri, "data": data.location.uri}
         base = _base_of(model)
-        if base and base != tiny.NAME and Path(base).expanduser().is_dir():
-            inputs["base"] = str(Path(base).expanduser().absolute())
+        folder = tiny.folder_for(base, backend=on.name) if base else None
+        if folder is not None:
+            inputs["base"] = folder
             base = _BASE_INPUT
         plan = EvalPlan(
             evaluator=self,
@@ -112,10 +106,11 @@ class Evaluator(Step):
         return JobSpec(
             name=self.name,
             kind="report",
-            files={"step.json": step, "requirements.txt": _REQUIREMENTS},
+            files={"step.json": step, "requirements.txt": requirements("evaluate")},
             entrypoint=("python", "-m", "soaptune.runtime.evaluate", "step.json"),
             inputs=inputs,
             secrets={"HF_TOKEN": token} if token else {},
+            code_paths=self.code_paths,
         )
 
     def preflight(self, model: Model, data: Dataset, *, on: Backend) -> list[Violation]:
@@ -131,7 +126,7 @@ class Evaluator(Step):
             message = "The model was trained from new weights; there is no base model to compare with."
             found.append(Violation(path="base", code="no-base", level="warning", message=message))
         if on.name == "local":
-            needed = ["torch", "transformers", "numpy", *(["peft"] if model.adapter else [])]
+            needed = ["torch", "transformers", "numpy", *(["peft"] if model.manifest.method == "lora" else [])]
             found += [
                 Violation(
                     path="engine",

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 from soaptune.config import Config
 from soaptune.evaluate.examples import Count, Example, Prediction, Scores
 from soaptune.evaluate.metrics.facts import fact_precision, fact_recall
-from soaptune.evaluate.metrics.items import Vocabulary
+from soaptune.facts import Vocabulary
 
 __all__ = ["Facts", "Judge"]
 
@@ -33,7 +33,7 @@ class Judge(Protocol):
         Args:
             examples: The examples.
             predictions: One answer for each example, in the same order.
-            vocabulary: The fact values of the whole data set.
+            vocabulary: The fact values of the whole data set and the terms of the task's lexicon.
 
         Returns:
             The counts of each example by metric name. A metric that the judge cannot tell for an example is absent

@@ -11,13 +11,14 @@ from soaptune.engines import Completion
 from soaptune.errors import AnswerError
 from soaptune.evaluate.examples import Count, Example, Prediction, Scores
 from soaptune.evaluate.judges import Judge
-from soaptune.evaluate.metrics import Vocabulary, invented, rouge_l_fields, schema_valid
+from soaptune.evaluate.metrics import invented, rouge_l_fields, schema_valid
+from soaptune.facts import Vocabulary
 from soaptune.handles.facts import Fact
 from soaptune.handles.report import Metric
 from soaptune.handles.taskspec import TaskSpec
 from soaptune.tasks import parsing
 
-__all__ = ["error_codes", "example", "missing_metrics", "predict", "sample", "score"]
+__all__ = ["ALWAYS", "error_codes", "example", "missing_metrics", "predict", "sample", "score"]
 
 ALWAYS = ("schema_valid", "fact_recall", "fact_precision", "fact_f1", "invented_rate", "rouge_l", "perplexity")
 """The metrics of a whole answer, in the order of a report."""
@@ -85,7 +86,7 @@ def score(
         predictions: One answer for each.
         losses: For each example the loss of its reference answer (nats) and the answer's tokens, or None.
         judge: What decides whether an answer says what it should.
-        vocabulary: The fact values of the whole data set.
+        vocabulary: The fact values of the whole data set and the terms of the task's lexicon.
 
     Returns:
         For each example its counts by metric name.
@@ -107,15 +108,28 @@ def error_codes(predictions: Sequence[Prediction]) -> dict[str, int]:
     return dict(Counter(p.error for p in predictions if p.fields is None).most_common())
 
 
-def missing_metrics(metrics: Mapping[str, Metric], *, who: str, has_facts: bool) -> list[str]:
+def missing_metrics(metrics: Mapping[str, Metric], *, who: str, fields: Sequence[str], has_facts: bool) -> list[str]:
     """Says in sentences which of the usual metrics are absent, and why.
 
     Args:
         metrics: The metrics of one model by plain name.
         who: The model, as a sentence names it.
+        fields: The task's output fields, of each of which there are fact metrics too.
         has_facts: Whether the data has facts.
     """
     absent = [name for name in ALWAYS if name not in metrics and (has_facts or not name.startswith("fact_"))]
-    if not absent:
-        return []
-    return [f"Not measured for {who}, since there was nothing to count: {', '.join(absent)}."]
+    notes = [f"Not measured for {who}, since there was nothing to count: {', '.join(absent)}."] if absent else []
+    if not has_facts:
+        return notes
+
+    def without(name: str) -> list[str]:
+        # Where a metric is absent as a whole, that is said above.
+        return [field for field in fields if name in metrics and f"{name}/{field}" not in metrics]
+
+    if unstated := without("fact_recall"):
+        which = ", ".join(f"fact_recall/{field}, fact_f1/{field}" for field in unstated)
+        notes.append(f"Not measured, since no fact of the examples belongs to the field: {which}.")
+    if unchecked := without("fact_precision"):
+        which = ", ".join(f"fact_precision/{field}" for field in unchecked)
+        notes.append(f"Not measured for {who}, since no valid answer says anything checkable in the field: {which}.")
+    return notes

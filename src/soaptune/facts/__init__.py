@@ -4,16 +4,19 @@ Nothing here knows a domain. Texts are compared word by word in one spelling; no
 function says what it counts.
 """
 
+from soaptune.facts.items import Item, Vocabulary, unsaid
 from soaptune.facts.matching import DENIED_KINDS, FieldScore, TermIndex, contains, find, plain_text, score_facts
 from soaptune.facts.numbers import Quantity, numbers, quantities
-from soaptune.facts.support import unsupported_numbers, unsupported_terms
+from soaptune.facts.support import unsupported_numbers
 from soaptune.facts.text import normalise
 
 __all__ = [
     "DENIED_KINDS",
     "FieldScore",
+    "Item",
     "Quantity",
     "TermIndex",
+    "Vocabulary",
     "contains",
     "find",
     "normalise",
@@ -21,6 +24,6 @@ __all__ = [
     "plain_text",
     "quantities",
     "score_facts",
+    "unsaid",
     "unsupported_numbers",
-    "unsupported_terms",
 ]

@@ -1,17 +1,13 @@
-"""What a prediction states and its source does not: invented numbers and invented names.
+"""The numbers that a prediction states and its source does not.
 
-Both functions err on the side of the prediction: what they report is not said in the source in any form known here, so
-that a rate built on them is a lower bound.
+It errs on the side of the prediction: what it reports is not said in the source in any form known here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-from soaptune.facts.matching import TermIndex, contains
 from soaptune.facts.numbers import Quantity, quantities
 
-__all__ = ["unsupported_numbers", "unsupported_terms"]
+__all__ = ["unsupported_numbers"]
 
 
 def unsupported_numbers(prediction: str, source: str) -> list[Quantity]:
@@ -44,22 +40,3 @@ def unsupported_numbers(prediction: str, source: str) -> list[Quantity]:
 
 def _compatible(one: str, other: str) -> bool:
     return one == other or not one or not other or (one[0] == other[0] == "°" and "°" in (one, other))
-
-
-def unsupported_terms(prediction: str, source: str, terms: Collection[str] | TermIndex) -> list[str]:
-    """Finds the terms of a prediction that its source does not say.
-
-    Definition: a term stands in the prediction (the longest where several do) and its words stand nowhere in the source
-    side by side, denied or not. Words that are no term are not looked at, however wrong they are.
-
-    Args:
-        prediction: What the model wrote.
-        source: What it was given.
-        terms: The names to look for, such as a task's lexicon; a `TermIndex` saves making one for each call.
-
-    Returns:
-        The terms as they were given, each once, in the order in which the prediction states them.
-    """
-    index = terms if isinstance(terms, TermIndex) else TermIndex(terms)
-    stated = dict.fromkeys(term for term, _, _ in index.find(prediction))
-    return [term for term in stated if not (contains(source, term) or contains(source, term, "denied"))]

@@ -36,6 +36,8 @@ class TaskSpec(Config):
     """The fields that the user template is filled with."""
     rubric: dict[str, str] = Field(default_factory=dict)
     """What a good value of each output field is, for judges."""
+    lexicon: str | None = None
+    """Import path of a function that gives the terms which an answer must not invent."""
 
     @field_validator("name")
     @classmethod
@@ -67,8 +69,8 @@ class TaskSpec(Config):
 
     @property
     def fingerprint(self) -> str:
-        """``"sha256:<hex>"`` over everything in this spec."""
-        return fingerprint(self.model_dump(mode="json"))
+        """``"sha256:<hex>"`` over all of this spec but its `lexicon`, which no prompt and no answer is made of."""
+        return fingerprint(self.model_dump(mode="json", exclude={"lexicon"}))
 
     def field_schema(self, field: str) -> dict[str, Any]:
         """The JSON Schema of one output field, with the definitions it may refer to."""

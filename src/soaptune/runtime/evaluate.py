@@ -18,12 +18,12 @@ from pydantic import ValidationError
 
 from soaptune.config import summary
 from soaptune.engines import Completion, GenerationRequest
-from soaptune.errors import DataError, SoaptuneError
+from soaptune.errors import ConfigError, DataError, SoaptuneError
 from soaptune.evaluate.evaluator import EvalPlan
 from soaptune.evaluate.examples import Example, Prediction, Scores
-from soaptune.evaluate.metrics import Vocabulary
 from soaptune.evaluate.scoring import error_codes, example, missing_metrics, predict, sample, score
 from soaptune.evaluate.summary import compare, summarise
+from soaptune.facts import Vocabulary
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.files import MANIFEST, read_json, write_json
 from soaptune.handles.model import Model
@@ -33,10 +33,12 @@ from soaptune.handles.versions import installed_versions
 from soaptune.prompting.tokens import LabelledRow, label_rows
 from soaptune.runtime.engine import TransformersEngine
 from soaptune.runtime.eval_data import fact_values, write_predictions
+from soaptune.runtime.inputs import open_dataset
 from soaptune.runtime.loading import load_model, load_tokenizer
 from soaptune.runtime.perplexity import answer_losses
 from soaptune.runtime.progress import Progress
 from soaptune.tasks import rendering
+from soaptune.tasks.hooks import load_lexicon
 
 __all__ = ["evaluate", "main"]
 
@@ -68,14 +70,14 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
         DataError: The split is empty or lacks a field of the task.
         EngineError: A model cannot be loaded.
     """
-    model, data = Model.open(plan.model), Dataset.open(plan.data)
+    model, data = Model.open(plan.model), open_dataset(plan.data)
     if (model.fingerprint, data.fingerprint) != (plan.model_fingerprint, plan.data_fingerprint):
         raise DataError("the model or the data set is not the one that this evaluation was planned for")
     spec = model.manifest.task or data.task
     settings = plan.evaluator
     rows: list[dict[str, Any]] = data.table(settings.split).to_pylist()
     if not rows:
-        raise DataError(f"the split {settings.split!r} of {data.path} has no rows")
+        raise DataError(f"the split {settings.split!r} of {plan.data} has no rows")
     chosen = sample([str(row["id"]) for row in rows], settings.max_samples, seed=settings.seed)
     total, rows = len(rows), [rows[index] for index in chosen]
     facts = data.facts(settings.split)
@@ -84,15 +86,19 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
     score_base = settings.base and bool(plan.base)
 
     progress = Progress(output, total=len(rows) * (4 if score_base else 2), unit="answers")
-    runner = _Runner(plan, spec, rows, examples, values, progress)
+    terms, lexicon_notes = _lexicon(spec.lexicon or data.task.lexicon)
+    runner = _Runner(plan, spec, rows, examples, Vocabulary([*values, *terms]), progress)
     # The base model first: when it cannot be had, that is known before any time is spent.
     base = runner.run(*_load_base(plan, model)) if score_base else None
     tuned = runner.run(*_load_tuned(plan, model))
 
     how = {"resamples": settings.resamples, "seed": settings.seed}
     metrics = summarise(tuned.scores, **how)
-    notes = _notes(plan, model, data, len(rows), total, bool(values))
-    notes += _unmeasured(tuned, "the model") + missing_metrics(metrics, who="the model", has_facts=bool(values))
+    notes = _notes(plan, model, data, len(rows), total)
+    notes += [] if values else [_without_facts(bool(terms))]
+    notes += lexicon_notes
+    asked: dict[str, Any] = {"fields": spec.output_fields, "has_facts": bool(values)}
+    notes += _unmeasured(tuned, "the model") + missing_metrics(metrics, who="the model", **asked)
     errors = {"model": error_codes(tuned.predictions)}
     everything: dict[str, Metric] = dict(metrics)
     answers = {"model": tuned}
@@ -100,7 +106,7 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
         of_base = summarise(base.scores, **how)
         everything.update({f"base/{name}": metric for name, metric in of_base.items()})
         notes += _unmeasured(base, "the base model")
-        notes += missing_metrics(of_base, who="the base model", has_facts=bool(values))
+        notes += missing_metrics(of_base, who="the base model", **asked)
         errors["base"] = error_codes(base.predictions)
         answers["base"] = base
     write_predictions(
@@ -114,7 +120,7 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
         metrics=everything,
         comparison=() if base is None else compare(base.scores, tuned.scores, **how),
         errors=errors,
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),  # what holds for both models is said once
         synthetic=data.manifest.synthetic,
         predictions=_PREDICTIONS,
         lineage=ReportLineage(
@@ -143,7 +149,7 @@ class _Runner:
         spec: TaskSpec,
         rows: Sequence[dict[str, Any]],
         examples: Sequence[Example],
-        values: Sequence[str],
+        vocabulary: Vocabulary,
         progress: Progress,
     ) -> None:
         self._settings = plan.evaluator
@@ -154,7 +160,7 @@ class _Runner:
             for row in rows
         ]
         self._references = [_reference(spec, row) for row in rows]
-        self._vocabulary = Vocabulary(values)
+        self._vocabulary = vocabulary
         self._progress = progress
 
     def run(self, model: Any, tokenizer: Any) -> Answers:
@@ -237,13 +243,26 @@ def _unmeasured(answers: Answers, who: str) -> list[str]:
     return notes
 
 
-def _notes(plan: EvalPlan, model: Model, data: Dataset, n: int, total: int, has_facts: bool) -> list[str]:
+def _lexicon(path: str | None) -> tuple[tuple[str, ...], list[str]]:
+    """The terms of a task's lexicon, and a note where they cannot be had: the rest of an evaluation does without."""
+    if path is None:
+        return (), []
+    try:
+        return load_lexicon(path), []
+    except ConfigError as error:
+        return (), [f"The task's lexicon was left out, so that fewer inventions are seen. {error}"]
+
+
+def _without_facts(has_terms: bool) -> str:
+    checked = "numbers and the terms of the task's lexicon" if has_terms else "numbers"
+    return f"The data has no facts: fact metrics are left out, and invented_rate checks {checked} only."
+
+
+def _notes(plan: EvalPlan, model: Model, data: Dataset, n: int, total: int) -> list[str]:
     settings = plan.evaluator
     notes: list[str] = []
     if n < total:
         notes.append(f"Scored {n} of the split's {total} examples, chosen by seed {settings.seed}.")
-    if not has_facts:
-        notes.append("The data has no facts: fact metrics are left out, and invented_rate checks numbers only.")
     if settings.constrained:
         notes.append(
             "Decoding was constrained to the task's schema, so schema_valid says nothing about the model alone."

@@ -7,11 +7,12 @@ the caller's ``code_paths``.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 from soaptune.errors import ConfigError, Violation
 
-__all__ = ["check_hook", "load_hook"]
+__all__ = ["check_hook", "load_hook", "load_lexicon"]
 
 
 def check_hook(path: str, *, at: str) -> list[Violation]:
@@ -68,3 +69,27 @@ def load_hook(path: str) -> Any:
         raise ConfigError(f"The module {module!r} of the hook {path!r} cannot be imported: {error}") from error
     except AttributeError as error:
         raise ConfigError(f"The module {module!r} has no {name!r}.") from error
+
+
+def load_lexicon(path: str) -> tuple[str, ...]:
+    """Asks a task's lexicon for its terms.
+
+    Args:
+        path: Import path of a function without arguments that gives strings.
+
+    Returns:
+        The terms, each once, in alphabetical order.
+
+    Raises:
+        ConfigError: The function cannot be imported, fails, or gives something else than strings.
+    """
+    try:
+        given: Any = load_hook(path)()
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"The lexicon {path!r} failed: {type(error).__name__}: {error}") from error
+    found = [] if isinstance(given, str) or not isinstance(given, Iterable) else list(cast("Iterable[Any]", given))
+    if not found or not all(isinstance(term, str) and term.strip() for term in found):
+        raise ConfigError(f"The lexicon {path!r} must give terms: a collection of strings, none of them empty.")
+    return tuple(sorted(set(found)))

@@ -53,8 +53,8 @@ class Task(Generic[OutT]):
         output: A Pydantic model; its fields are the keys of the answer, in this order.
         rubric: For each output field what makes a value of it good, for judges.
         generator: Import path of the class that makes examples from templates, or None.
-        lexicon: Import path of a function without arguments that gives the terms which an answer must not invent
-            (``unsupported_terms`` of `soaptune.facts` looks for them), or None.
+        lexicon: Import path of a function without arguments that gives the terms which an answer must not invent, or
+            None. An evaluation looks for them beside the facts of the data.
 
     Raises:
         ConfigError: ``output`` is not a Pydantic model, or its JSON Schema cannot be made. All else is left to `check`.
@@ -100,14 +100,15 @@ class Task(Generic[OutT]):
         Args:
             spec: What `spec` of another task gave.
             generator: The hook of that name, which a spec does not carry.
-            lexicon: The hook of that name, which a spec does not carry.
+            lexicon: The hook of that name; the spec's own when None.
 
         Returns:
             A task whose output is a mapping of its fields, validated with jsonschema.
         """
         task = cast("Task[dict[str, Any]]", object.__new__(Task))
         parts = {name: getattr(spec, name) for name in ("name", "system_prompt", "user_template", "rubric")}
-        hooks = {"generator": generator, "lexicon": lexicon}
+        spec = spec.replace(lexicon=lexicon) if lexicon else spec
+        hooks = {"generator": generator, "lexicon": spec.lexicon}
         task.__dict__.update(**parts, **hooks, _model=None, _schema=spec.output_schema, _spec=spec)
         return task
 
@@ -229,6 +230,7 @@ class Task(Generic[OutT]):
             output_fields=self.output_fields,
             input_fields=self.input_fields,
             rubric=self.rubric,
+            lexicon=self.lexicon,
         )
 
     def _content(self) -> tuple[Any, ...]:
@@ -254,8 +256,7 @@ class Task(Generic[OutT]):
         return f"Task[{self.output.__name__}](name={self.name!r}, {fields})"
 
     def _saved(self) -> dict[str, Any]:
-        hooks = {"generator": self.generator, "lexicon": self.lexicon}
-        return {**self.spec().model_dump(mode="json"), **{name: path for name, path in hooks.items() if path}}
+        return {**self.spec().model_dump(mode="json"), **({"generator": self.generator} if self.generator else {})}
 
     @classmethod
     def _load(cls, value: Any) -> Task[Any]:
@@ -266,12 +267,10 @@ class Task(Generic[OutT]):
         if not isinstance(value, dict):
             raise ValueError("a task is given as a Task, a TaskSpec or its saved form")
         saved = cast("dict[str, Any]", value)
-        if any(not isinstance(saved.get(name, ""), str) for name in ("generator", "lexicon")):
+        if not isinstance(saved.get("generator", ""), str):
             raise ValueError("a task's hooks are import paths")
-        spec = TypeAdapter(TaskSpec).validate_python(
-            {k: v for k, v in saved.items() if k not in ("generator", "lexicon")}
-        )
-        return Task.from_spec(spec, generator=saved.get("generator"), lexicon=saved.get("lexicon"))
+        spec = TypeAdapter(TaskSpec).validate_python({k: v for k, v in saved.items() if k != "generator"})
+        return Task.from_spec(spec, generator=saved.get("generator"))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:

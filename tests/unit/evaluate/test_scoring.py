@@ -3,9 +3,10 @@
 from soaptune.engines import Completion
 from soaptune.errors import EngineError
 from soaptune.evaluate.judges import Facts
-from soaptune.evaluate.metrics import Vocabulary
-from soaptune.evaluate.scoring import error_codes, example, missing_metrics, predict, sample, score
+from soaptune.evaluate.scoring import ALWAYS, error_codes, example, missing_metrics, predict, sample, score
+from soaptune.facts import Vocabulary
 from soaptune.handles.facts import Fact
+from soaptune.handles.report import Metric
 from soaptune.handles.taskspec import TaskSpec
 
 SPEC = TaskSpec(
@@ -64,9 +65,32 @@ def test_without_facts_the_judge_is_silent_and_the_rest_is_counted():
     one = example(SPEC, ROW, None)
     (row,) = score([one], [predict(SPEC, Completion("x"))], [None], judge=Facts(), vocabulary=Vocabulary())
     assert set(row) == {"schema_valid", "invented_rate", "rouge_l"}
-    assert missing_metrics({}, who="the model", has_facts=False)[0].endswith(
+    assert missing_metrics({}, who="the model", fields=SPEC.output_fields, has_facts=False) == [
+        "Not measured for the model, since there was nothing to count: "
         "schema_valid, invented_rate, rouge_l, perplexity."
-    )
+    ]
+
+
+def metrics(*names):
+    return dict.fromkeys([*ALWAYS, *names], Metric(value=1, low=1, high=1, n=1))
+
+
+def test_metrics_of_single_fields_that_are_absent_are_named_with_the_reason():
+    both = [f"fact_{name}/who" for name in ("recall", "precision", "f1")]
+    assert missing_metrics(metrics(*both), who="the model", fields=["who"], has_facts=True) == []
+    assert missing_metrics(metrics(*both), who="the base model", fields=["who", "tags"], has_facts=True) == [
+        "Not measured, since no fact of the examples belongs to the field: fact_recall/tags, fact_f1/tags.",
+        "Not measured for the base model, since no valid answer says anything checkable in the field: "
+        "fact_precision/tags.",
+    ]
+
+
+def test_of_a_metric_that_is_absent_as_a_whole_the_fields_are_not_listed():
+    found = metrics("fact_recall/who", "fact_f1/who")
+    del found["fact_precision"]
+    assert missing_metrics(found, who="the model", fields=["who"], has_facts=True) == [
+        "Not measured for the model, since there was nothing to count: fact_precision."
+    ]
 
 
 def test_a_larger_sample_contains_the_smaller_one_whatever_the_order():

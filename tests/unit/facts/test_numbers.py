@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from soaptune.facts import numbers, quantities, unsupported_numbers, unsupported_terms
+from soaptune.facts import numbers, quantities, unsupported_numbers
 
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -113,13 +113,6 @@ def test_a_text_of_numbers_supports_itself(text: str) -> None:
     assert unsupported_numbers(text, text) == []
     for found in quantities(text):
         assert 0 <= found.start < found.end <= len(text)
-
-
-def test_a_term_is_invented_when_the_source_never_says_it() -> None:
-    terms = ["Ibuprofen", "amoxicillin", "amoxicillin clavulanate"]
-    said = unsupported_terms("ibuprofen, amoxicillin clavulanate, amoxicillin", "no Ibuprofen; amoxicillin", terms)
-    assert said == ["amoxicillin clavulanate"]
-    assert unsupported_terms("nothing", "", terms) == []
 
 
 def in_words(value: int) -> str:

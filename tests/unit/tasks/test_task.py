@@ -18,6 +18,7 @@ from soaptune.config import Config
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.taskspec import TaskSpec
 from soaptune.tasks import SOAP, SOAPNote, Task, load_hook, rendering
+from soaptune.tasks.hooks import load_lexicon
 from soaptune.tasks.soap.prompt import SYSTEM_PROMPT
 
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -59,7 +60,37 @@ def test_the_soap_task_has_nothing_to_mend_and_a_short_prompt() -> None:
 
 def test_the_soap_lexicon_names_drugs_and_allergens() -> None:
     assert SOAP.lexicon is not None
-    assert {"ibuprofen", "penicillin"} <= load_hook(SOAP.lexicon)()
+    assert {"ibuprofen", "penicillin", "allopurinol", "escitalopram"} <= set(load_lexicon(SOAP.lexicon))
+
+
+def test_a_task_s_lexicon_travels_with_its_spec_and_changes_no_fingerprint() -> None:
+    spec = SOAP.spec()
+    assert spec.lexicon == SOAP.lexicon
+    assert Task.from_spec(spec).lexicon == SOAP.lexicon
+    other = Task.from_spec(spec, lexicon="mine.words:terms")
+    assert other.lexicon == other.spec().lexicon == "mine.words:terms"
+    assert other.spec().fingerprint == spec.fingerprint == spec.replace(lexicon=None).fingerprint
+
+
+def lexicon_of(value: object) -> object:
+    def lexicon() -> object:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    return lexicon
+
+
+@pytest.mark.parametrize("value", ["aspirin", None, 5, [], ["aspirin", 5], ["aspirin", " "], KeyError("x")])
+def test_a_lexicon_that_gives_no_terms_is_refused_by_name(value: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soaptune.tasks.soap.terms.terms", lexicon_of(value))
+    with pytest.raises(ConfigError, match=r"The lexicon 'soaptune\.tasks\.soap\.terms:terms' (must give|failed)"):
+        load_lexicon("soaptune.tasks.soap.terms:terms")
+
+
+def test_a_lexicon_s_terms_come_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soaptune.tasks.soap.terms.terms", lexicon_of({"b", "a"}))
+    assert load_lexicon("soaptune.tasks.soap.terms:terms") == ("a", "b")
 
 
 def test_messages_are_the_system_turn_and_the_filled_template() -> None:

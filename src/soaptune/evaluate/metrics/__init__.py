@@ -2,13 +2,10 @@
 
 from soaptune.evaluate.metrics.facts import fact_precision, fact_recall
 from soaptune.evaluate.metrics.invented import invented, invented_items
-from soaptune.evaluate.metrics.items import Item, Vocabulary, unsaid
 from soaptune.evaluate.metrics.rouge import rouge_l, rouge_l_fields
 from soaptune.evaluate.metrics.validity import schema_valid
 
 __all__ = [
-    "Item",
-    "Vocabulary",
     "fact_precision",
     "fact_recall",
     "invented",
@@ -16,5 +13,4 @@ __all__ = [
     "rouge_l",
     "rouge_l_fields",
     "schema_valid",
-    "unsaid",
 ]

@@ -3,20 +3,20 @@
 *Recall* is the share of an example's facts that the answer states in the field where they belong; what counts as stated
 is `soaptune.facts.contains`.
 
-*Precision* is the share of the answer's checkable items (see `soaptune.evaluate.metrics.items`) that are right where
-they stand: they are, or are part of, a fact of this example that belongs to this field, or the reference says them in
-this field. So a reference has a recall and a precision of 1 when its facts stand in it word for word.
+*Precision* is the share of the answer's checkable items (see `soaptune.facts.items`) that are right where they stand:
+they are, or are part of, a fact of this example that belongs to this field, or the reference says them in this field.
+So a reference has a recall and a precision of 1 when its facts stand in it word for word.
 
 Limits: words are compared, not meanings. A paraphrase of a fact is not found, and an invented statement whose words
-occur in no fact of the data set is not checked (garbled words cost recall, not precision). An answer that is not valid
-has no fields: none of its facts stands in the right one, and the items in its text count as wrong.
+occur in no fact of the data set and not in the task's lexicon is not checked (garbled words cost recall, not
+precision). An answer that is not valid has no fields: none of its facts stands in the right one, and the items in its
+text count as wrong.
 """
 
 from __future__ import annotations
 
 from soaptune.evaluate.examples import Count, Example, Prediction
-from soaptune.evaluate.metrics.items import Item, Vocabulary, unsaid
-from soaptune.facts import DENIED_KINDS, contains, score_facts
+from soaptune.facts import DENIED_KINDS, Item, Vocabulary, contains, score_facts, unsaid
 from soaptune.handles.facts import Fact
 
 __all__ = ["fact_precision", "fact_recall"]
@@ -43,7 +43,7 @@ def fact_precision(example: Example, prediction: Prediction, vocabulary: Vocabul
     Args:
         example: An example with facts.
         prediction: The answer.
-        vocabulary: The fact values of the whole data set.
+        vocabulary: The fact values of the whole data set and the terms of the task's lexicon.
 
     Returns:
         Items that are right and items in all by output field. The items of an answer that is not valid are under the

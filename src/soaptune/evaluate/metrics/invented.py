@@ -1,17 +1,18 @@
 """The invented rate: the share of an answer's checkable items that its input never says.
 
-An item (a fact value of the data set's vocabulary, or a number with its unit) is said when it stands in the input or in
-a fact of the example, which was found there, perhaps in other words. Without facts in the data set only quantities are
-checked. The text of an answer that is not valid is checked as it stands: breaking the format hides nothing.
+An item (a fact value that occurs in the data set, a term of the task's lexicon, or a number with its unit; see
+`soaptune.facts.items`) is said when it stands in the input or in a fact of the example, which was found there, perhaps
+in other words. Without facts and without a lexicon only quantities are checked. The text of an answer that is not valid
+is checked as it stands: breaking the format hides nothing.
 
-Limits: words are compared, not meanings, so that an invention in words that no fact uses is not seen. A term that the
-input denies and the answer affirms is not invented; it costs recall and precision.
+Limits: words are compared, not meanings, so that an invention in words that neither a fact nor the lexicon uses is not
+seen. A term that the input denies and the answer affirms is not invented; it costs recall and precision.
 """
 
 from __future__ import annotations
 
 from soaptune.evaluate.examples import Count, Example, Prediction
-from soaptune.evaluate.metrics.items import Item, Vocabulary, unsaid
+from soaptune.facts import Item, Vocabulary, unsaid
 
 __all__ = ["invented", "invented_items"]
 
@@ -24,7 +25,7 @@ def invented_items(
     Args:
         example: The example.
         prediction: The answer.
-        vocabulary: The fact values of the whole data set; empty when it has none.
+        vocabulary: The fact values of the whole data set and the terms of the task's lexicon; empty without both.
 
     Returns:
         The invented items, and all items, each once.

@@ -148,11 +148,12 @@ def case_tables(lexicon: Lexicon, *, pools: Pools, pool: Pool) -> CaseTables:
     treatments = [(c, t) for c in conditions for t in c.treatments]
     treatment_at = {id(t): k for k, (_, t) in enumerate(treatments)}
     allergies = [a.name for a in lexicon.allergies if a.held_out == (pools == "held_out")]
-    medicines: list[tuple[str, str, str]] = [m for text in history_texts for m in extras["home"].get(text, ())]
+    home = lexicon.home
+    medicines = [(m.drug, m.dose, m.frequency) for text in history_texts for m in home.get(text, ())]
     medicines_of: list[list[int]] = []
     for text in history_texts:
         first = sum(len(items) for items in medicines_of)
-        medicines_of.append(list(range(first, first + len(extras["home"].get(text, ())))))
+        medicines_of.append(list(range(first, first + len(home.get(text, ())))))
 
     def history(condition: Condition, age: AgeGroup, sex: str) -> list[int]:
         told = {*condition.complaints, *condition.symptoms, condition.name}

@@ -1,4 +1,4 @@
-"""The names that a SOAP note must not invent: the drugs and allergens of the lexicon."""
+"""The names that a SOAP note must not invent: all drugs and allergens that the lexicon can say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ __all__ = ["terms"]
 
 
 def terms() -> frozenset[str]:
-    """Gives the drug names and allergens that the lexicon knows, held-out ones included, in lower case."""
+    """Gives the drugs that are prescribed, those taken at home and the allergens, held-out ones included.
+
+    Returns:
+        The names in lower case.
+    """
     lexicon = Lexicon.read()
-    drugs = {each.drug for condition in lexicon.conditions for each in condition.treatments if each.drug}
-    return frozenset(name.lower() for name in {*drugs, *(allergy.name for allergy in lexicon.allergies)})
+    prescribed = {each.drug for condition in lexicon.conditions for each in condition.treatments if each.drug}
+    taken = {medicine.drug for medicines in lexicon.home.values() for medicine in medicines}
+    return frozenset(name.lower() for name in {*prescribed, *taken, *(each.name for each in lexicon.allergies)})

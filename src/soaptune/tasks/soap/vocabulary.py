@@ -141,6 +141,14 @@ class Lexicon(Config):
     vitals: dict[str, dict[str, tuple[float, float]]]
     extras: dict[str, Any] = Field(default={})
 
+    @property
+    def home(self) -> dict[str, tuple[HomeMedicine, ...]]:
+        """The medicines that an adult takes already, by the history item that they are taken for."""
+        return {
+            history: tuple(HomeMedicine(drug=drug, dose=dose, frequency=often) for drug, dose, often in medicines)
+            for history, medicines in self.extras.get("home", {}).items()
+        }
+
     @staticmethod
     @functools.lru_cache(maxsize=1)
     def read() -> Lexicon:

@@ -15,8 +15,11 @@ import pyarrow.compute as pc
 import pytest
 
 from soaptune.errors import ConfigError
+from soaptune.facts import Vocabulary
 from soaptune.handles.fingerprint import fingerprint_table
+from soaptune.tasks import SOAP
 from soaptune.tasks.generation import ExampleGenerator, load_generator
+from soaptune.tasks.hooks import load_lexicon
 from soaptune.tasks.soap.generator import SoapGenerator
 from soaptune.tasks.soap.grid import AXES, plausible_cells, why_implausible
 from tests.unit.tasks.soap.auditor import audit
@@ -267,3 +270,12 @@ def test_the_columns_are_those_of_a_dataset():
     assert table.column_names[8:] == [*AXES, "verbosity", "condition"]
     assert pa.types.is_list(table.schema.field("facts").type)
     assert table["id"].to_pylist() == ["8-00000000", "8-00000001", "8-00000002"]
+
+
+@pytest.mark.parametrize("pools", ["standard", "held_out"])
+def test_every_drug_and_allergen_of_a_visit_is_a_term_of_the_lexicon(pools):
+    assert SOAP.lexicon is not None
+    known = Vocabulary(load_lexicon(SOAP.lexicon))
+    said = {value for row in rows(pools) for kind in ("drug", "medication", "allergy") for value in values(row, kind)}
+    unknown = {value for value in said if value not in [item.text for item in known.items(value)]}
+    assert unknown == {"no known allergies"}

@@ -1,7 +1,7 @@
 """Checkable items: the statements in a free text that can be looked up without understanding it.
 
-Two kinds of them: *terms*, the fact values that occur anywhere in the data set (its vocabulary), and *quantities*,
-numbers with the unit behind them. Everything else in a text is not checked.
+Two kinds of them: *terms*, the values of a vocabulary (the fact values that occur anywhere in a data set, and the names
+of its task's lexicon), and *quantities*, numbers with the unit behind them. Everything else in a text is not checked.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from soaptune.facts import TermIndex, contains, quantities, unsupported_numbers
+from soaptune.facts.matching import TermIndex, contains
+from soaptune.facts.numbers import quantities
+from soaptune.facts.support import unsupported_numbers
 
 __all__ = ["Item", "Vocabulary", "unsaid"]
 
@@ -19,7 +21,7 @@ class Item:
     """One checkable statement of a text.
 
     Attributes:
-        text: A term as the data set's facts have it, or a quantity in its one spelling (``"25 mg"``).
+        text: A term as the vocabulary has it, or a quantity in its one spelling (``"25 mg"``).
         quantity: Whether it is a quantity.
         denied: Whether the text denies the term, wherever it names it.
     """
@@ -30,10 +32,10 @@ class Item:
 
 
 class Vocabulary:
-    """The terms that a data set's facts speak of.
+    """The terms that are looked for in texts.
 
     Args:
-        values: The fact values, in any order, repeats allowed.
+        values: The terms, such as the values of a data set's facts, in any order, repeats allowed.
     """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
@@ -57,7 +59,7 @@ class Vocabulary:
         places = self._index.find(text)
         terms = [Item(term, denied=not contains(text, term)) for term, _, _ in places]
         beside = [
-            Item(_spelling(found.number, found.unit), quantity=True)
+            Item(str(found), quantity=True)
             for found in quantities(text)
             if not found.implicit and not any(start <= found.start < end for _, start, end in places)
         ]
@@ -69,7 +71,8 @@ def unsaid(items: Iterable[Item], text: str, *, either_way: bool = False) -> tup
 
     A term is said where its words stand side by side, denied where the item is denied and not denied where it is not.
     A quantity is said where its number stands with the same unit, or one of the two has no unit; see
-    `soaptune.facts.unsupported_numbers`.
+    `soaptune.facts.unsupported_numbers`. What is not said here is not said in any form known to this room, so that a
+    rate built on it is a lower bound.
 
     Args:
         items: The items.
@@ -92,7 +95,3 @@ def _says(text: str, item: Item, either_way: bool) -> bool:
 def _is_quantity(value: str) -> bool:
     found = quantities(value)
     return len(found) == 1 and not value[: found[0].start].strip() and not value[found[0].end :].strip()
-
-
-def _spelling(number: str, unit: str) -> str:
-    return f"{number} {unit}".strip()
