@@ -51,6 +51,17 @@ class Backend(Protocol):
         """
         ...
 
+    def find(self, key: str) -> Job[Any] | None:
+        """Finds the job of a submission by its idempotency key. Starts nothing, unlike submitting again.
+
+        Args:
+            key: The key, as `submit` was given it.
+
+        Returns:
+            The job, also one whose `submit` was interrupted on the way; None when nothing was started under this key.
+        """
+        ...
+
     def jobs(self) -> list[Job[Any]]:
         """All jobs of this backend, the newest first."""
         ...

@@ -123,12 +123,18 @@ class LocalBackend:
 
     def _submit(self, spec: JobSpec, key: str | None) -> LocalJob:
         if key is None:
-            return self._start(spec, self._new_id(spec))
+            job_id = self._new_id(spec)
+            try:
+                return self._start(spec, job_id)
+            except KeyboardInterrupt:
+                # Nobody will ever hear of this id. Under a key a job stays: who submits again goes on with it.
+                if (job := self._existing(job_id)) is not None:
+                    job.cancel()
+                raise
         from filelock import FileLock
 
-        keys = self._root / "keys"
-        keys.mkdir(parents=True, exist_ok=True)
-        record = keys / (hashlib.sha256(key.encode()).hexdigest() + ".json")
+        record = self._record(key)
+        record.parent.mkdir(parents=True, exist_ok=True)
         # Held until the supervisor is there: another process with the same key waits, and then finds the job.
         with FileLock(str(record) + ".lock"):
             if not record.is_file():
@@ -137,9 +143,9 @@ class LocalBackend:
                 files.write_json(record, {"id": job_id, "key": key})
                 return self._start(spec, job_id)
             job_id = files.read_json(record)["id"]
-            if not (self._stage(job_id) / _SPEC_FILE).is_file():
+            job = self._existing(job_id)
+            if job is None:
                 return self._start(spec, job_id)
-            job = self._find(job_id)
             if job.spec != spec:
                 raise BackendError(f"the key {key!r} belongs to the job {job_id}, whose spec is another one")
             if not job.never_started:
@@ -147,6 +153,18 @@ class LocalBackend:
             # Its submitter may have been killed in the last moment. A second supervisor would do no harm either.
             self._refuse_what_cannot_start(spec)
             return self._launch(spec, job_id)
+
+    def find(self, key: str) -> Job[Any] | None:
+        """Finds the job of a submission, without starting one; see `soaptune.jobs.backend.Backend.find`.
+
+        Raises:
+            BackendError: The record of the key or of the job cannot be read.
+        """
+        try:
+            record = self._record(key)
+            return self._existing(files.read_json(record)["id"]) if record.is_file() else None
+        except (OSError, DataError) as error:
+            raise BackendError(f"the record of the key {key!r} in {self._root} cannot be read: {error}") from error
 
     def job(self, job_id: str) -> Job[Any]:
         """Finds a job again; see `soaptune.jobs.backend.Backend.job`.
@@ -156,12 +174,13 @@ class LocalBackend:
             BackendError: The job's record cannot be read.
         """
         bare = job_id.removeprefix("local:")
-        if re.fullmatch(r"[A-Za-z0-9_-]+", bare) is None or not (self._stage(bare) / _SPEC_FILE).is_file():
+        found = self._existing(bare) if re.fullmatch(r"[A-Za-z0-9_-]+", bare) else None
+        if found is None:
             known = [stage.name for stage in self._stages()]
             near = difflib.get_close_matches(bare, known, n=3, cutoff=0.5) or known[:3]
             told = f"; near ones are {', '.join(near)}" if near else "; there are none yet"
             raise JobNotFound(f"there is no job {job_id!r} in {self._root}{told}")
-        return self._find(bare)
+        return found
 
     def jobs(self) -> list[Job[Any]]:
         """All jobs under this root, the newest first; what cannot be read is left out."""
@@ -199,6 +218,12 @@ class LocalBackend:
     def _new_id(self, spec: JobSpec) -> str:
         return f"{spec.name}-{datetime.now(timezone.utc):%Y%m%d}-{secrets.token_hex(4)}"
 
+    def _record(self, key: str) -> Path:
+        return self._root / "keys" / (hashlib.sha256(key.encode()).hexdigest() + ".json")
+
+    def _existing(self, job_id: str) -> LocalJob | None:
+        return self._find(job_id) if (self._stage(job_id) / _SPEC_FILE).is_file() else None
+
     def _find(self, job_id: str) -> LocalJob:
         stage = self._stage(job_id)
         try:
@@ -222,8 +247,12 @@ class LocalBackend:
         shutil.rmtree(stage, ignore_errors=True)  # what an interrupted submission under the same key has left
         try:
             self._write(spec, stage)
+        except BaseException:  # an interrupt too: nothing has started, so that nothing is to remain
+            shutil.rmtree(stage, ignore_errors=True)
+            raise
+        try:
             return self._launch(spec, job_id)
-        except Exception:  # nothing has started, so that nothing is to remain
+        except Exception:  # unlike an interrupt, which may come when a supervisor is there already
             shutil.rmtree(stage, ignore_errors=True)
             raise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import sys
 import time
@@ -55,6 +56,8 @@ def read(line: dict[str, Any]) -> Said:
 def watch(job: Job[Any]) -> None:
     """Waits for a job and shows how far it is: a live bar on a terminal or in a notebook, a few lines elsewhere.
 
+    In a notebook the bar needs ipywidgets; without it there are lines.
+
     Args:
         job: The job.
 
@@ -82,11 +85,11 @@ def _look(job: Job[Any], show: Callable[[Said], None]) -> None:
 
 
 def _start_bar(name: str) -> Progress | None:
-    """A live bar; None where there is no terminal, or where the caller shows a live display of their own."""
+    """A live bar; None where nothing can show one, or where the caller shows a live display of their own."""
     from rich import progress
 
     console = _console()
-    if not (console.is_terminal or console.is_jupyter):
+    if not (_has_widgets() if console.is_jupyter else console.is_terminal):
         return None
     bar = progress.Progress(
         progress.TextColumn("[bold]{task.description}"),
@@ -104,6 +107,16 @@ def _start_bar(name: str) -> Progress | None:
     except Exception:  # rich's LiveError, or a terminal that is gone
         return None
     return bar
+
+
+def _has_widgets() -> bool:
+    """Whether a notebook can show a bar; without these packages rich warns and shows nothing."""
+    try:
+        for name in ("IPython.display", "ipywidgets"):
+            importlib.import_module(name)
+    except Exception:
+        return False
+    return True
 
 
 def _console() -> Console:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import secrets
+from collections.abc import Generator
 from typing import Any
 
 from soaptune.config import Config
@@ -13,7 +16,7 @@ from soaptune.jobs.job import Job
 from soaptune.jobs.progress import watch
 from soaptune.jobs.spec import JobSpec
 
-__all__ = ["Step"]
+__all__ = ["Step", "cancelled_by_interrupt"]
 
 _log = logging.getLogger("soaptune")
 
@@ -41,6 +44,22 @@ class Step(Config):
             CheckFailed: A check found an error; nothing was started.
             BackendError: The backend cannot start the job.
         """
+        return on.submit(self._prepare(*inputs, on=on), key=key)
+
+    def _run(self, *inputs: Any, on: Backend, key: str | None = None) -> Any:
+        """Submits, shows progress until the job has ended, and opens its result.
+
+        An interrupt (Ctrl-C) stops the job with everything that it has started before it goes on, also one that comes
+        while the job is being submitted.
+        """
+        spec = self._prepare(*inputs, on=on)
+        with cancelled_by_interrupt(on, key) as key:
+            job = on.submit(spec, key=key)
+            watch(job)
+            return job.result()
+
+    def _prepare(self, *inputs: Any, on: Backend) -> JobSpec:
+        """Checks and compiles; warnings of the checks are logged."""
         what = type(self).__name__
         step: Any = self
         # A config that is wrong in itself is told at once, without reading data for the rest.
@@ -50,17 +69,27 @@ class Step(Config):
         warnings += raise_on_errors(what, on.preflight(spec))
         for warning in warnings:
             _log.warning("%s: %s", what, warning)
-        return on.submit(spec, key=key)
+        return spec
 
-    def _run(self, *inputs: Any, on: Backend, key: str | None = None) -> Any:
-        """Submits, shows progress until the job has ended, and opens its result.
 
-        An interrupt (Ctrl-C) stops the job with everything that it has started before it goes on.
-        """
-        job = self._submit(*inputs, on=on, key=key)
-        try:
-            watch(job)
-            return job.result()
-        except KeyboardInterrupt:
+@contextlib.contextmanager
+def cancelled_by_interrupt(on: Backend, key: str | None = None) -> Generator[str, None, None]:
+    """Cancels the job of a submission when an interrupt (Ctrl-C) comes, and lets the interrupt go on.
+
+    The job is known by its key from before it is submitted, so that no moment is left in which it runs and its
+    submitter does not know of it.
+
+    Args:
+        on: Where the job runs.
+        key: Idempotency key of the submission; a new one when None.
+
+    Yields:
+        The key to submit under.
+    """
+    key = key or secrets.token_hex(16)
+    try:
+        yield key
+    except KeyboardInterrupt:
+        if (job := on.find(key)) is not None:
             job.cancel()
-            raise
+        raise

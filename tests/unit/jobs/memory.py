@@ -79,5 +79,8 @@ class MemoryBackend:
         assert self.last is not None
         return self.last
 
+    def find(self, key: str) -> Job[Any] | None:
+        return self.last if self.submitted and self.submitted[-1][1] == key else None
+
     def jobs(self) -> list[Job[Any]]:
         return [self.last] if self.last else []

@@ -1,7 +1,11 @@
 """What a job says of itself is shown, and whatever it says does no harm."""
 
+import builtins
 import math
 import sys
+import types
+import warnings
+from typing import ClassVar
 
 import pytest
 from rich.errors import LiveError
@@ -116,3 +120,47 @@ def test_a_failure_goes_through_the_display(job, monkeypatch, forced):
     monkeypatch.setenv("FORCE_COLOR", forced)
     with pytest.raises(JobFailed):
         progress.watch(job(states=["running", "failed"], reason="exit status 1"))
+
+
+class ZMQInteractiveShell:
+    """What a notebook's kernel calls its shell; rich knows a notebook by this name."""
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+
+
+def test_a_notebook_without_widgets_gets_plain_lines_and_no_warning(job, notebook, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)  # not installed
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        progress.watch(job(progress=[{"done": 4, "total": 4, "unit": "rows"}]))
+    assert [str(each.message) for each in caught] == []
+    assert capsys.readouterr().err == "train: 4/4 rows\n"
+
+
+def test_a_notebook_with_widgets_gets_a_bar(job, notebook, monkeypatch, capsys):
+    class Output:
+        """As ipywidgets' one, as far as rich uses it."""
+
+        shown: ClassVar[list[object]] = []
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_error):
+            return None
+
+        def clear_output(self, *, wait):
+            self.shown.append(wait)
+
+    widgets = types.ModuleType("ipywidgets")
+    widgets.Output = Output
+    display = types.ModuleType("IPython.display")
+    display.display = lambda *_args, **_how: Output.shown.append("displayed")
+    monkeypatch.setitem(sys.modules, "ipywidgets", widgets)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    progress.watch(job(states=["running", "running", "done"], progress=[{"done": 4, "total": 4, "unit": "rows"}]))
+    assert "displayed" in Output.shown
+    assert "train: 4/4" not in capsys.readouterr().err

@@ -40,7 +40,17 @@ class Sorter(Step):
 def test_a_step_runs_to_its_result(memory):
     backend = memory.MemoryBackend(states=["pending", "running", "done"])
     assert Sorter().run("d", on=backend) == "made"
-    assert backend.submitted == [(Sorter().compile("d", on=backend), None)]
+    assert [spec for spec, _ in backend.submitted] == [Sorter().compile("d", on=backend)]
+
+
+def test_every_run_submits_under_a_key_of_its_own(memory):
+    backend = memory.MemoryBackend()
+    Sorter().run("d", on=backend)
+    Sorter().run("d", on=backend)
+    first, second = (key for _, key in backend.submitted)
+    assert first
+    assert second
+    assert first != second
 
 
 @pytest.mark.parametrize("step", [Sorter(wrong=("a", "b")), Sorter(missing=("a", "b"))])
@@ -79,3 +89,30 @@ def test_an_interrupt_cancels_the_job_and_goes_on(memory):
     with pytest.raises(KeyboardInterrupt):
         Sorter().run("d", on=backend)
     assert backend.last.cancelled
+
+
+def test_an_interrupt_before_the_job_is_known_cancels_it_too(memory, monkeypatch):
+    backend = memory.MemoryBackend()
+    submit = backend.submit
+
+    def interrupted(*arguments, **how):
+        submit(*arguments, **how)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backend, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Sorter().run("d", on=backend)
+    assert backend.last.cancelled
+
+
+def test_an_interrupt_during_the_checks_cancels_nothing(memory, monkeypatch):
+    backend = memory.MemoryBackend()
+    Sorter().submit("d", on=backend, key="k")
+
+    def interrupted(_spec):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backend, "preflight", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Sorter()._run("d", on=backend, key="k")
+    assert not backend.last.cancelled
