@@ -35,7 +35,7 @@ def quickstart(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The tests, all of them; what follows ``--`` goes to pytest (``-- -m "not e2e"`` leaves out what trains)."""
-    install(session, ".[train,serve,testing]", groups=("test", "pretrain"))
+    install(session, ".[all]", groups=("test", "pretrain"))
     session.run("pytest", *session.posargs)
 
 
@@ -52,7 +52,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typecheck(session: nox.Session) -> None:
     """Pyright, strict, on src."""
-    install(session, ".[train,serve,testing]", groups=("typecheck",))
+    install(session, ".[all]", groups=("typecheck",))
     session.run("pyright", "--project", "pyproject.toml")
 
 

@@ -27,16 +27,16 @@ class Gates(Config):
     """The least share of answers that fit the task's schema, without constrained decoding."""
 
     fact_recall: float | None = Field(default=None, ge=0, le=1)
-    """The least share of the reference's facts that the answers give."""
+    """The least share of the examples' facts that the answers state where they belong."""
 
     fact_precision: float | None = Field(default=None, ge=0, le=1)
-    """The least share of the answers' facts that are right."""
+    """The least share of the answers' checkable items (terms, numbers with units) that are right where they stand."""
 
     fact_f1: float | None = Field(default=None, ge=0, le=1)
     """The least harmonic mean of the two."""
 
     invented_rate: float | None = Field(default=None, ge=0, le=1)
-    """The largest share of answers with something in them that the input does not say."""
+    """The largest share of the answers' checkable items (terms, numbers with units) that the input never says."""
 
     def check(self, report: EvalReport) -> list[Violation]:
         """Compares a report with the bounds.
