@@ -1,7 +1,8 @@
 """soaptune: turn domain text into a fixed structured output with an open language model that you fine-tune yourself.
 
 Four steps, in the order the data flows: `DataGenerator`, `Trainer`, `Evaluator`, `Deployer`. What they hand to each
-other are handles (`Dataset`, `Model`, `EvalReport`, `Endpoint`); where they run is a backend (`LocalBackend`).
+other are handles (`Dataset`, `Model`, `EvalReport`, `Endpoint`); where they run is a backend (`LocalBackend`,
+`SnowflakeBackend`).
 
 This room is the front door. The public names are loaded when they are first used, so that ``import soaptune`` costs
 little and works without any of the extras.
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from soaptune.jobs.job import Job
     from soaptune.jobs.local import LocalBackend
     from soaptune.jobs.spec import JobSpec
+    from soaptune.snowflake.backend import SnowflakeBackend
     from soaptune.tasks.task import Task
     from soaptune.train.spec import TrainSpec
     from soaptune.train.trainer import Trainer
@@ -43,6 +45,7 @@ __all__ = [
     "LocalBackend",
     "Metric",
     "Model",
+    "SnowflakeBackend",
     "SoaptuneError",
     "Task",
     "TrainSpec",
@@ -70,6 +73,7 @@ if not TYPE_CHECKING:
         "LocalBackend": "jobs.local",
         "Metric": "handles.report",
         "Model": "handles.model",
+        "SnowflakeBackend": "snowflake.backend",
         "SoaptuneError": "errors",
         "Task": "tasks.task",
         "TrainSpec": "train.spec",

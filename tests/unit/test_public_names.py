@@ -24,6 +24,7 @@ PUBLIC = [
     "LocalBackend",
     "Metric",
     "Model",
+    "SnowflakeBackend",
     "SoaptuneError",
     "Task",
     "TrainSpec",

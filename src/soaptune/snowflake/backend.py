@@ -1,0 +1,407 @@
+"""`SnowflakeBackend`: jobs as Snowflake ML Jobs, next to the data."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from soaptune.errors import ConfigError, JobNotFound, Violation
+from soaptune.jobs.job import Job
+from soaptune.jobs.spec import JobSpec
+from soaptune.snowflake import arguments
+from soaptune.snowflake.control import Control
+from soaptune.snowflake.names import Name, fold, parse, split
+from soaptune.snowflake.records import Records
+from soaptune.snowflake.session import Connection
+from soaptune.snowflake.stagefiles import StageFolder
+from soaptune.snowflake.submission import Settings, Submitter
+
+if TYPE_CHECKING:
+    from soaptune.handles.dataset import Dataset
+    from soaptune.handles.taskspec import HasSpec, TaskSpec
+    from soaptune.snowflake.tablequery import Place
+    from soaptune.snowflake.tables import TableDataset
+
+__all__ = ["SnowflakeBackend"]
+
+
+class SnowflakeBackend:
+    """Runs jobs on Snowflake ML Jobs. Cheap to make; nothing connects before it is used.
+
+    A job has a folder on the stage with the shape that it has on this machine: ``app/`` (what was submitted),
+    ``inputs/``, ``output/``, ``log.txt``. A spec's ``secrets`` name *Snowflake secrets* here: with
+    ``{"HF_TOKEN": "HF_TOKEN"}`` Snowflake puts the value of the secret ``HF_TOKEN`` of this schema into the job's
+    environment, and it passes nowhere else.
+
+    Names follow the rules of SQL: ``llm_demo`` means ``LLM_DEMO``, and ``'"llm_demo"'`` in double quotes itself.
+
+    Examples:
+        >>> backend = SnowflakeBackend(compute_pool="GPU_POOL", database="LLM_DEMO", schema="PUBLIC")
+    """
+
+    def __init__(
+        self,
+        *,
+        compute_pool: str,
+        database: str,
+        schema: str,
+        stage: str = "SOAPTUNE_STAGE",
+        external_access_integrations: Sequence[str] = (),
+        warehouse: str | None = None,
+        role: str | None = None,
+        connection_name: str | None = None,
+        session: Any = None,
+        connection_parameters: Mapping[str, Any] | None = None,
+        runtime_environment: str | None = None,
+        target_instances: int = 1,
+        min_instances: int | None = None,
+        env: Mapping[str, str] | None = None,
+        pip_requirements: Sequence[str] | None = None,
+        query_tag: str = "soaptune",
+        experiment: str | None = "SOAPTUNE",
+    ) -> None:
+        """Names the place.
+
+        Of the three ways to connect at most one is given. Without any of them the session is used that is active,
+        inside a job the job's own, and else the default connection of ``connections.toml``.
+
+        Args:
+            compute_pool: The compute pool that jobs run on.
+            database: The database with everything.
+            schema: The schema with everything.
+            stage: The stage with the jobs' files, bare or qualified; made when the first job is submitted.
+            external_access_integrations: What lets jobs reach hosts such as PyPI and the Hugging Face hub.
+            warehouse: The warehouse for SQL; the connection's own when None.
+            role: The role; the connection's own when None.
+            connection_name: A section of ``connections.toml``.
+            session: A Snowpark session of yours, which stays yours. Copies and pickles of the backend leave it out.
+            connection_parameters: What Snowpark's ``Session.builder.configs`` takes.
+            runtime_environment: The tag or full name of the jobs' image; Snowflake's choice when None.
+            target_instances: How many nodes a job runs on.
+            min_instances: With how many of them a job starts; with all when None.
+            env: Environment variables of all jobs, no secrets.
+            pip_requirements: What jobs install beside what their step needs.
+            query_tag: What marks our statements in the query history, where the session has no tag of its own.
+            experiment: The experiment of this schema that gets a run for each job; None tracks nothing.
+
+        Raises:
+            ConfigError: The arguments cannot work; all that is wrong with them is told at once.
+        """
+        self.compute_pool = compute_pool
+        self.database = database
+        self.schema = schema
+        self.stage = stage
+        self.external_access_integrations = arguments.names(
+            "external_access_integrations", external_access_integrations
+        )
+        self.warehouse = warehouse
+        self.role = role
+        self.runtime_environment = runtime_environment
+        self.target_instances = target_instances
+        self.min_instances = min_instances
+        self.env = dict(env or {})
+        self.pip_requirements = arguments.names("pip_requirements", pip_requirements or ())
+        self.query_tag = query_tag
+        self.experiment = experiment
+        ways = {
+            "connection_name": connection_name,
+            "session": session,
+            "connection_parameters": connection_parameters,
+        }
+        problems = list(arguments.problems(self, ways=ways))
+        if problems:
+            raise ConfigError("SnowflakeBackend: " + "; ".join(problems))
+        self.connection = Connection(
+            connection_name=connection_name,
+            connection_parameters=connection_parameters,
+            session=session,
+            warehouse=warehouse,
+            role=role,
+            database=self.database_name,
+            schema=self.schema_name,
+            query_tag=query_tag,
+        )
+
+    @property
+    def name(self) -> str:
+        """``"snowflake"``."""
+        return "snowflake"
+
+    @property
+    def database_name(self) -> str:
+        """The exact name of the database."""
+        return fold(self.database)
+
+    @property
+    def schema_name(self) -> str:
+        """The exact name of the schema."""
+        return fold(self.schema)
+
+    @property
+    def stage_name(self) -> Name:
+        """The full name of the stage."""
+        return parse(self.stage, database=self.database_name, schema=self.schema_name)
+
+    @property
+    def files(self) -> StageFolder:
+        """The stage."""
+        return StageFolder(self.connection, self.stage_name)
+
+    @property
+    def control(self) -> Control:
+        """What asks Snowflake about the services behind jobs."""
+        return Control(self.connection, self.database_name, self.schema_name)
+
+    @property
+    def records(self) -> Records:
+        """What was written down about submissions."""
+        return Records(self.files)
+
+    @cached_property
+    def account(self) -> tuple[str, str]:
+        """The names of the organization and the account.
+
+        Raises:
+            BackendError: The account cannot be reached.
+        """
+        rows = self.connection.rows(
+            "asking for the account's name", "SELECT CURRENT_ORGANIZATION_NAME(), CURRENT_ACCOUNT_NAME()"
+        )
+        return str(rows[0][0]).lower(), str(rows[0][1]).lower()
+
+    def name_of(self, name: str) -> Name:
+        """The full name of an object of this schema.
+
+        Args:
+            name: Its exact name.
+        """
+        return Name(self.database_name, self.schema_name, name)
+
+    def session(self) -> Any:
+        """A live Snowpark session for this thread.
+
+        Raises:
+            BackendError: The account cannot be reached, or the login was refused.
+            MissingExtraError: Snowflake's packages are not installed.
+        """
+        return self.connection.session()
+
+    def preflight(self, spec: JobSpec) -> list[Violation]:
+        """What stands in the way of a job here, each finding with the SQL that mends it.
+
+        Args:
+            spec: The job.
+        """
+        from soaptune.snowflake.preflight import findings
+
+        return findings(self, spec)
+
+    def setup_sql(self, *, role: str) -> str:
+        """The script with which an administrator prepares the account.
+
+        Args:
+            role: The role that is to use this backend.
+        """
+        from soaptune.snowflake.setup import setup_sql
+
+        return setup_sql(self, role=role)
+
+    def receive(self, handle: Any) -> Any:
+        """Copies what a handle stands for into the account; see `soaptune.handles.location.Receiver`.
+
+        Args:
+            handle: A `Dataset` or a `Model`.
+        """
+        from soaptune.snowflake.handles import receive
+
+        return receive(self, handle)
+
+    def dataset(self, name: str, *, task: TaskSpec | HasSpec | None = None) -> TableDataset:
+        """Opens a dataset in tables: one that soaptune wrote, or tables of your own.
+
+        Args:
+            name: What the tables begin with: ``"SOAP"`` stands for ``SOAP_TRAIN``, ``SOAP_VALIDATION`` and
+                ``SOAP_TEST``, as far as they are there; or the name of a single table.
+            task: The task; needed for tables that soaptune did not write.
+
+        Returns:
+            A handle to the rows; none is read.
+
+        Raises:
+            DataError: There are no such tables, they lack a column, or are being written.
+            BackendError: Snowflake refused.
+        """
+        from soaptune.snowflake.tableload import open_dataset
+
+        return open_dataset(self._place, name, task=task)
+
+    def load_dataset(
+        self,
+        source: str | Mapping[str, str],
+        *,
+        task: TaskSpec | HasSpec,
+        columns: Mapping[str, str] | None = None,
+        split: str = "train",
+        name: str = "",
+        on_bad_row: Literal["error", "ledger"] = "error",
+        allow_empty: Collection[str] = (),
+        synthetic: bool = False,
+        fingerprint: Literal["account", "rows"] = "account",
+    ) -> TableDataset:
+        """Makes a dataset of tables, queries or versions of Snowflake Datasets; the rows stay where they are.
+
+        Args:
+            source: A table, a query or ``snow://dataset/<name>/versions/<version>`` (becomes one split), or a mapping
+                from split to one of them.
+            task: The task. Its fields are found in columns of the same name, capitals or not.
+            columns: The column for a field of the task (or for ``id``, ``group``, ``facts``), where it has another
+                name: ``{"dialogue": "CONVERSATION"}``.
+            split: The split that a single source becomes.
+            name: What tables begin with that are derived from this dataset; the first table's name when empty.
+            on_bad_row: ``"error"`` raises where a row lacks a field; ``"ledger"`` leaves such rows out and notes them.
+            allow_empty: Fields of the task that may be empty.
+            synthetic: Whether the examples are made up.
+            fingerprint: ``"account"``: SQL hashes the rows where they are. ``"rows"`` reads all of them into this
+                process, for the fingerprint that a folder with the same rows has.
+
+        Raises:
+            DataError: A column is missing, rows lack a field, or an id stands twice.
+            BackendError: Snowflake refused.
+        """
+        from soaptune.snowflake.tableload import load_dataset
+
+        return load_dataset(
+            self._place,
+            source,
+            task=task,
+            columns=columns,
+            split=split,
+            name=name,
+            on_bad_row=on_bad_row,
+            allow_empty=allow_empty,
+            synthetic=synthetic,
+            fingerprint=fingerprint,
+        )
+
+    def save(self, dataset: Dataset, *, name: str, overwrite: bool = False) -> TableDataset:
+        """Writes a dataset into tables under a name of your choice; `receive` chooses one by itself.
+
+        Args:
+            dataset: A dataset of this machine, or one in tables, whose rows are then copied inside the account.
+            name: What the tables begin with: ``"SOAP"`` gives ``SOAP_TRAIN`` and so on, ``SOAP_LEDGER`` and
+                ``SOAP_MANIFEST``.
+            overwrite: Whether tables that are there already are replaced. Where they hold the very same dataset nothing
+                is written.
+
+        Returns:
+            The dataset in tables.
+
+        Raises:
+            DataError: Tables are in the way, or a column has a type that a table cannot hold.
+            BackendError: Snowflake refused.
+        """
+        from soaptune.snowflake.tableprep import save_dataset
+
+        return save_dataset(self._place, dataset, name, overwrite=overwrite)
+
+    @property
+    def _place(self) -> Place:
+        from soaptune.snowflake.tablequery import Place
+
+        return Place(self.connection, self.database_name, self.schema_name)
+
+    def submit(self, spec: JobSpec, *, key: str | None = None) -> Job[Any]:
+        """Sends a job and comes back at once; see `soaptune.jobs.backend.Backend.submit`.
+
+        Raises:
+            BackendError: The job cannot be sent, or the key belongs to a job with another spec.
+        """
+        from soaptune.snowflake.job import SnowflakeJob
+
+        return SnowflakeJob(self, Submitter(self.connection, self._settings()).submit(spec, key=key))
+
+    def job(self, job_id: str) -> Job[Any]:
+        """Finds a job again; see `soaptune.jobs.backend.Backend.job`.
+
+        Args:
+            job_id: Its id, or the name of its service; bare, or qualified with database and schema.
+
+        Raises:
+            JobNotFound: There is none of that id; the error names the nearest.
+            BackendError: The job's record cannot be read.
+        """
+        from soaptune.snowflake.job import SnowflakeJob
+
+        known = self.records.names()
+        bare = self._bare(job_id)
+        # Snowflake puts a suffix behind the name under which a job was submitted.
+        fitting = [name for name in known if bare == name or bare.startswith(f"{name}_")]
+        record = self.records.read(max(fitting, key=len)) if fitting else None
+        if record is None:
+            near = difflib.get_close_matches(bare, known, n=3, cutoff=0.5) or known[:3]
+            told = f"; near ones are {', '.join(near)}" if near else "; there are none yet"
+            raise JobNotFound(f"there is no job {job_id!r} on {self.stage_name.stage}{told}")
+        return SnowflakeJob(self, record)
+
+    def jobs(self) -> list[Job[Any]]:
+        """All jobs on this stage, the newest first; what cannot be read is left out."""
+        from soaptune.snowflake.job import SnowflakeJob
+
+        return [SnowflakeJob(self, record) for record in self.records.all()]
+
+    def cleanup(
+        self,
+        older_than: timedelta | float | None = None,
+        *,
+        jobs: Iterable[str] | None = None,
+        dry_run: bool = False,
+    ) -> list[str]:
+        """Removes jobs that have ended, with their results on the stage; see `soaptune.snowflake.cleanup.cleanup`.
+
+        Args:
+            older_than: Only what was submitted longer ago than this; seconds, when it is a number.
+            jobs: Only these, by id.
+            dry_run: Whether to list what would be removed, and leave it.
+
+        Returns:
+            What was removed.
+        """
+        from soaptune.snowflake.cleanup import cleanup
+
+        return cleanup(self, older_than=older_than, jobs=jobs, dry_run=dry_run)
+
+    def close(self) -> None:
+        """Closes the sessions that this backend has made; the next use makes new ones."""
+        self.connection.close()
+
+    def __repr__(self) -> str:
+        where = f"compute_pool={self.compute_pool!r}, database={self.database!r}, schema={self.schema!r}"
+        return f"SnowflakeBackend({where}, stage={self.stage!r})"
+
+    def _settings(self) -> Settings:
+        return Settings(
+            compute_pool=fold(self.compute_pool),
+            database=self.database_name,
+            schema=self.schema_name,
+            stage=self.stage_name,
+            external_access_integrations=[fold(name) for name in self.external_access_integrations],
+            query_warehouse=fold(self.warehouse) if self.warehouse else None,
+            runtime_environment=self.runtime_environment,
+            target_instances=self.target_instances,
+            min_instances=self.min_instances,
+            env=self.env,
+            pip_requirements=self.pip_requirements,
+        )
+
+    def _bare(self, job_id: str) -> str:
+        try:
+            parts = split(job_id.removeprefix("snowflake:"))
+        except ConfigError as error:
+            raise JobNotFound(f"there is no job {job_id!r}: {error}") from error
+        home = [self.database_name, self.schema_name]
+        if len(parts) > 3 or parts[:-1] != home[len(home) - len(parts) + 1 :]:
+            raise JobNotFound(f"there is no job {job_id!r} here: this backend looks into {'.'.join(home)}")
+        return parts[-1].upper()

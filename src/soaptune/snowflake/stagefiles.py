@@ -1,0 +1,287 @@
+"""`StageFolder`: files on a stage, below one of its folders. What soaptune puts there and fetches goes through here."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from soaptune.errors import BackendError
+from soaptune.snowflake.names import Name
+from soaptune.snowflake.session import NOT_FOUND, Connection, error_number
+
+__all__ = ["StageFile", "StageFolder"]
+
+_GLOB = frozenset("*?[")
+_MISSING = frozenset({*NOT_FOUND, 253006})
+"""Snowflake's and the connector's numbers for a file, or a stage, that is not there."""
+
+
+@dataclass(frozen=True)
+class StageFile:
+    """A file on a stage.
+
+    Attributes:
+        path: Its path below the folder that was listed.
+        size: Its bytes.
+        modified: When it was put there; None where Snowflake does not say.
+    """
+
+    path: str
+    size: int
+    modified: datetime | None = None
+
+
+class StageFolder:
+    """A folder of a stage; it exists as soon as there is a file in it."""
+
+    def __init__(self, connection: Connection, stage: Name, *parts: str) -> None:
+        """Names the folder.
+
+        Args:
+            connection: The way to the account.
+            stage: The stage.
+            *parts: The folder's path below it.
+        """
+        self._connection = connection
+        self._stage = stage
+        self._path = "/".join(part.strip("/") for part in parts if part.strip("/"))
+
+    @property
+    def location(self) -> str:
+        """Where it is, as SQL names it: ``@"DB"."SCHEMA"."STAGE"/folder``."""
+        return f"{self._stage.stage}/{self._path}" if self._path else self._stage.stage
+
+    def folder(self, *parts: str) -> StageFolder:
+        """A folder below this one.
+
+        Args:
+            *parts: Its path.
+        """
+        return StageFolder(self._connection, self._stage, self._path, *parts)
+
+    def make_stage(self) -> None:
+        """Makes the stage where it is not there.
+
+        Raises:
+            BackendError: It cannot be made.
+        """
+        stage = self._stage.sql
+        try:
+            self._connection.rows("looking for the stage", "DESCRIBE STAGE IDENTIFIER(?)", stage)
+        except BackendError as error:
+            if error_number(error) not in NOT_FOUND:
+                raise
+            self._connection.rows(
+                f"creating the stage {stage}",
+                f"CREATE STAGE IF NOT EXISTS {stage} ENCRYPTION = (TYPE = 'SNOWFLAKE_SSE') DIRECTORY = (ENABLE = TRUE) "
+                "COMMENT = 'Jobs of soaptune'",
+            )
+
+    def list(self) -> list[StageFile]:
+        """All files below the folder, by path; none when the folder or the stage is not there.
+
+        Raises:
+            BackendError: The stage cannot be read.
+        """
+        try:
+            # The slash at the end: without it JOB_1 would list the files of JOB_10 too.
+            found = self._connection.call("listing the stage", lambda s: s.file.list(self.location + "/"))
+        except BackendError as error:
+            if error_number(error) in NOT_FOUND:
+                return []
+            raise
+        files = [self._file(one) for one in found]
+        return sorted((file for file in files if file.path), key=lambda file: file.path)
+
+    def exists(self, name: str) -> bool:
+        """Whether a file is there.
+
+        Args:
+            name: Its path below the folder.
+        """
+        parent, _, last = name.rpartition("/")
+        return any(file.path == last for file in self.folder(parent).list())
+
+    def read_bytes(self, name: str) -> bytes | None:
+        """Reads a file; None when it is not there.
+
+        Args:
+            name: Its path below the folder.
+
+        Raises:
+            BackendError: The stage cannot be read.
+        """
+        with tempfile.TemporaryDirectory(prefix="soaptune-") as folder:
+            file = Path(folder) / PurePosixPath(name).name
+            for last in (False, True):
+                try:
+                    self._get(name, Path(folder))
+                except BackendError as error:
+                    if error_number(error) not in _MISSING:
+                        raise
+                # A missing file is an error in some versions of the connector, and none in others.
+                if file.is_file():
+                    return file.read_bytes()
+                # It may have come in between, or what was told as missing may be something else.
+                if not self.exists(name):
+                    return None
+                if last:
+                    raise BackendError(f"{self.location}/{name} is listed, but cannot be read")
+        return None
+
+    def read_text(self, name: str) -> str | None:
+        """Reads a file as UTF-8; None when it is not there.
+
+        Args:
+            name: Its path below the folder.
+        """
+        data = self.read_bytes(name)
+        return None if data is None else data.decode("utf-8", errors="replace")
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a small file; one that is there is replaced.
+
+        Args:
+            name: Its path below the folder.
+            text: The content.
+
+        Raises:
+            BackendError: The stage cannot be written.
+        """
+        data = text.encode("utf-8")
+        target = f"{self.location}/{name}"
+        self._connection.call(
+            f"writing {name} to the stage",
+            lambda s: s.file.put_stream(io.BytesIO(data), target, auto_compress=False, overwrite=True),
+        )
+
+    def put(self, source: str | Path, *, skip: Iterable[str] = ()) -> None:
+        """Uploads the files of a local folder, those in its folders too; files that are there are replaced.
+
+        Args:
+            source: The folder.
+            skip: Names of files and folders that stay here.
+
+        Raises:
+            BackendError: It is no folder, or the stage cannot be written.
+        """
+        root, left = Path(source).expanduser(), frozenset(skip)
+        if not root.is_dir():
+            raise BackendError(f"{root} is not a folder on this machine")
+        for file in sorted(root.rglob("*")):
+            inside = file.relative_to(root)
+            if file.is_file() and not left.intersection(inside.parts):
+                self._put(file, self.folder(inside.parent.as_posix().removeprefix(".")))
+
+    def get(self, target: str | Path) -> None:
+        """Downloads all files into a local folder, under the paths that they have here.
+
+        Args:
+            target: The folder; made when it is not there.
+
+        Raises:
+            BackendError: The stage cannot be read, or a file's name leads out of the folder.
+        """
+        root = Path(target)
+        root.mkdir(parents=True, exist_ok=True)
+        for file in self.list():
+            path = PurePosixPath(file.path)
+            if path.is_absolute() or ".." in path.parts:
+                raise BackendError(f"the stage has a file whose name leads out of its folder: {file.path!r}")
+            place = root.joinpath(*path.parent.parts)
+            place.mkdir(parents=True, exist_ok=True)
+            self._get(file.path, place)
+
+    def get_flat(self, target: str | Path) -> None:
+        """Downloads all files in one go; they must have different names, and lie in the folder itself.
+
+        Args:
+            target: A folder that is there.
+
+        Raises:
+            BackendError: The stage cannot be read.
+        """
+        if self.list():  # of an empty folder nothing can be got
+            self._connection.call("reading from the stage", lambda s: s.file.get(self.location + "/", str(target)))
+
+    def copy_from(self, location: str) -> None:
+        """Copies files of a stage into this folder, inside the account.
+
+        Args:
+            location: A folder on a stage, ``@"DB"."SCHEMA"."STAGE"/folder``.
+
+        Raises:
+            BackendError: It cannot be read, or this stage cannot be written.
+        """
+        source, target = location.rstrip("/") + "/", self.location + "/"
+        self._connection.call("copying files between stages", lambda s: s.file.copy_files(source, target))
+
+    def remove(self) -> None:
+        """Removes all files below the folder; none there is no error.
+
+        Raises:
+            BackendError: The stage cannot be written, or this is the whole of it.
+        """
+        if not self._path:
+            raise BackendError("a whole stage is never emptied: name a folder")
+        try:
+            self._connection.call("removing files from the stage", lambda s: s.file.remove(self.location + "/"))
+        except BackendError as error:
+            if error_number(error) not in NOT_FOUND:
+                raise
+
+    def remove_file(self, name: str) -> None:
+        """Removes a file; none there is no error.
+
+        Args:
+            name: Its path below the folder.
+
+        Raises:
+            BackendError: The stage cannot be written.
+        """
+        try:
+            self._connection.call(f"removing {name} from the stage", lambda s: s.file.remove(f"{self.location}/{name}"))
+        except BackendError as error:
+            if error_number(error) not in NOT_FOUND:
+                raise
+
+    def __repr__(self) -> str:
+        return f"StageFolder({self.location!r})"
+
+    def _file(self, found: Any) -> StageFile:
+        # Snowflake names files with the bare stage before them, in small letters: "soaptune_stage/JOB/app/x.py".
+        path = str(found.name).partition("/")[2]
+        prefix = f"{self._path}/" if self._path else ""
+        path = path.removeprefix(prefix) if path.startswith(prefix) else ""
+        return StageFile(path=path, size=int(found.size), modified=_time(found.last_modified))
+
+    def _get(self, name: str, place: Path) -> None:
+        location = f"{self.location}/{name}"
+        self._connection.call("reading from the stage", lambda s: s.file.get(location, str(place)))
+
+    def _put(self, file: Path, folder: StageFolder) -> None:
+        what = f"uploading {file.name}"
+        if _GLOB.isdisjoint(str(file)):
+            self._connection.call(
+                what, lambda s: s.file.put(str(file), folder.location, auto_compress=False, overwrite=True)
+            )
+            return
+
+        def stream(session: Any) -> None:  # PUT would take such a name for a pattern
+            with file.open("rb") as source:
+                session.file.put_stream(source, f"{folder.location}/{file.name}", auto_compress=False, overwrite=True)
+
+        self._connection.call(what, stream)
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        return parsedate_to_datetime(str(text))
+    except (TypeError, ValueError):
+        return None

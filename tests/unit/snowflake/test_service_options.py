@@ -1,0 +1,104 @@
+"""Serving on Snowflake as config: what is refused, what it compiles to, and names that stay the same."""
+
+import json
+
+import pytest
+
+from soaptune.deploy import Deployer
+from soaptune.deploy.service import ServiceOptions, ServicePlan
+from soaptune.errors import ConfigError, GateError
+from soaptune.snowflake.backend import SnowflakeBackend
+from tests.unit.deploy.test_deployer import make_model, make_report
+
+
+@pytest.fixture
+def model(tmp_path):
+    return make_model(tmp_path / "tuned")
+
+
+@pytest.fixture
+def backend():
+    return SnowflakeBackend(
+        compute_pool="gpu_pool", database="demo", schema='"my schema"', external_access_integrations=["pypi"]
+    )
+
+
+def plan_of(deployer, model, report, backend) -> ServicePlan:
+    spec = deployer.compile(model, report, on=backend)
+    return ServicePlan.model_validate(json.loads(spec.files["step.json"]))
+
+
+def codes(found):
+    return {(finding.path, finding.code, finding.level) for finding in found}
+
+
+def test_on_snowflake_the_job_makes_a_service_in_the_account(model, backend):
+    report = make_report()
+    spec = Deployer(name="soap-notes").compile(model, report, on=backend)
+    assert spec.kind == "endpoint"
+    assert spec.entrypoint == ("python", "-m", "soaptune.runtime.snowflake_deploy", "step.json")
+    assert "llguidance" in spec.files["requirements.txt"]
+    plan = ServicePlan.model_validate(json.loads(spec.files["step.json"]))
+    assert (plan.database, plan.schema_name, plan.service.compute_pool) == ("DEMO", "my schema", "gpu_pool")
+    assert plan.service.build_integrations == ("pypi",)
+    assert (plan.object_name, plan.model_name) == ("SOAP_NOTES", "SOAP_NOTES")
+    assert plan.metrics == {"schema_valid": 0.99}
+    assert plan.timeout == 3_600
+
+
+def test_the_embedded_base_model_travels_as_an_input(model, backend):
+    spec = Deployer(name="x").compile(model, on=backend)
+    assert spec.inputs["base"].endswith("tiny/model")
+    assert json.loads(spec.files["step.json"])["base"] == "../inputs/base"
+
+
+def test_nothing_of_it_connects_to_the_account(model, backend):
+    one, other = (Deployer(name="x").compile(model, make_report(), on=backend) for _ in range(2))
+    assert one.model_dump_json() == other.model_dump_json()
+
+
+def test_the_versions_name_is_of_what_is_packed_and_not_of_how_it_is_served(model, backend):
+    plan = plan_of(Deployer(name="x"), model, make_report(), backend)
+    bigger = plan_of(Deployer(name="x", service=ServiceOptions(max_instances=3)), model, make_report(), backend)
+    other_report = plan_of(Deployer(name="x"), model, make_report(low=0.5), backend)
+    other_engine = plan_of(Deployer(name="x", service=ServiceOptions(engine="vllm")), model, make_report(), backend)
+    assert plan.version_name == bigger.version_name
+    assert len({plan.version_name, other_report.version_name, other_engine.version_name}) == 3
+    assert plan.version_name.isalnum()
+
+
+def test_the_comment_says_where_the_model_came_from_and_that_its_text_was_made_up(model, backend):
+    plan = plan_of(Deployer(name="x"), model, make_report(), backend)
+    for fingerprint in ("sha256:model", "sha256:d", "sha256:s", str(plan.report_fingerprint)):
+        assert fingerprint in plan.comment
+    assert "SYNTHETIC" in plan.comment
+
+
+def test_the_gates_hold_before_anything_is_sent(model, backend):
+    with pytest.raises(GateError, match="sha256:other"):
+        Deployer(name="x").submit(model, make_report(model_fingerprint="sha256:other"), on=backend)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, set()),
+        ({"engine": "vllm", "gpus": 0}, {("service.gpus", "vllm-without-gpu", "error")}),
+        ({"engine_args": ("--x=1",)}, {("service.engine_args", "args-without-vllm", "error")}),
+        ({"engine": "vllm", "engine_args": ("x=1",)}, {("service.engine_args[0]", "engine-arg", "error")}),
+        (
+            {"engine": "vllm", "engine_args": ("--port=1",)},
+            {("service.engine_args[0]", "engine-arg-ignored", "warning")},
+        ),
+        ({"min_instances": 2}, {("service.min_instances", "instances", "error")}),
+        ({"token": "PAT", "ingress": False}, {("service.token", "token-unused", "warning")}),
+    ],
+)
+def test_the_check_finds_what_cannot_work(options, expected):
+    assert codes(Deployer(name="x", service=ServiceOptions(**options)).check()) == expected
+
+
+def test_a_token_is_named_and_never_given():
+    with pytest.raises(ConfigError) as refused:
+        ServiceOptions(token="eyJ.secret-value")
+    assert "secret-value" not in str(refused.value)
