@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -13,15 +15,16 @@ from soaptune.handles.dataset import Dataset
 from soaptune.handles.preparation import target_sizes
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
+from soaptune.jobs.requirements import requirements
 from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.step import Step
+from soaptune.snowflake.names import Name, parse
 from soaptune.tasks.generation.protocol import Pools, load_generator
 from soaptune.tasks.task import Task
 
 __all__ = ["DataGenerator"]
 
 _MODES = ("heuristic",)
-_REQUIREMENTS = "datasets>=3\njsonschema>=4.20\npydantic>=2.8\nPyYAML>=6\n"
 
 
 class DataGenerator(Step):
@@ -59,6 +62,13 @@ class DataGenerator(Step):
     deduplicate: bool = True
     """Whether rows that repeat an earlier one, inputs and outputs, are left out (the row ledger says which)."""
 
+    table: str | None = None
+    """On Snowflake the name that the tables begin with: ``"SOAP"`` gives ``SOAP_TRAIN``, ``SOAP_VALIDATION`` and
+    ``SOAP_TEST``. The task's name when None. Other backends make no tables."""
+
+    overwrite: bool = False
+    """Whether tables that are there already are replaced. The very same dataset is never written twice."""
+
     code_paths: tuple[str, ...] = ()
     """Folders with Python code that the job needs, for a generator that is not part of an installed package."""
 
@@ -94,30 +104,37 @@ class DataGenerator(Step):
             found.append(Violation(path="verbosity", code="verbosity-shares", message=message))
         return found
 
-    def compile(self, *, on: Backend) -> JobSpec:  # noqa: ARG002 - the same on every backend
+    def compile(self, *, on: Backend) -> JobSpec:
         """Writes the job down, without running anything.
 
         Args:
-            on: The backend; the job is the same on all of them.
+            on: The backend; the job is the same on all of them, but that on Snowflake it writes tables.
 
         Returns:
             The job. The same options give the same bytes.
         """
-        plan = json.dumps(self._plan().model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
+        plan, left = self._plan(), {"table", "overwrite"}
+        if on.name == "snowflake":
+            plan, left = plan.replace(table=self._table(on).sql, overwrite=self.overwrite), set[str]()
+        text = json.dumps(plan.model_dump(mode="json", exclude=left), ensure_ascii=False, indent=2) + "\n"
         return JobSpec(
             name=self.name,
             kind="data",
-            files={"step.json": plan, "requirements.txt": _REQUIREMENTS},
+            files={"step.json": text, "requirements.txt": requirements("data")},
             entrypoint=("python", "-m", "soaptune.runtime.generate", "step.json"),
             code_paths=self.code_paths,
         )
 
     def preflight(self, *, on: Backend) -> list[Violation]:
-        """Looks at the generator, as far as this process can import it.
+        """Looks at the generator, as far as this process can import it, and at tables that are in the way.
 
         Args:
             on: The backend that is to run the job.
         """
+        found = [*self._in_the_way(on)] if on.name == "snowflake" else []
+        return found + self._unknown_levels(on)
+
+    def _unknown_levels(self, on: Backend) -> list[Violation]:
         if self.code_paths or self.task.generator is None:
             return []  # the job's own path leads to it, this process's may not
         try:
@@ -166,6 +183,26 @@ class DataGenerator(Step):
             JobFailed: The job failed; the error has the last lines of its log.
         """
         return self._run(on=on)
+
+    def _table(self, on: Any) -> Name:
+        text = self.table or re.sub(r"\W+", "_", self.task.name).upper()
+        return parse(text, database=on.database_name, schema=on.schema_name)
+
+    def _in_the_way(self, on: Any) -> Iterator[Violation]:
+        from soaptune.snowflake.tablequery import Place
+
+        name = self._table(on)
+        splits = target_sizes(self.split, self.num_samples)
+        tables = [f"{name.name}_{split.upper()}" for split in (*splits, "manifest")]
+        there = Place(on.connection, name.database, name.schema).there(tables)
+        if there and not self.overwrite:
+            yield Violation(
+                path="table",
+                code="table-exists",
+                level="warning",
+                message=f"{name} has {', '.join(there)} already; unless that is this very dataset, the job will fail.",
+                hint="Choose another name with table=..., or replace them with overwrite=True.",
+            )
 
     def _plan(self) -> GeneratePlan:
         return GeneratePlan(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -40,3 +40,13 @@ class GeneratePlan(Config):
     """Which values and templates are used."""
     deduplicate: bool
     """Whether rows that repeat an earlier one are left out."""
+    table: str | None = None
+    """On Snowflake the full name, as SQL, that the tables begin with; without it the dataset is a folder."""
+    overwrite: bool = False
+    """Whether tables that are there already are replaced."""
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """What the rows depend on, for the dataset's manifest: the same wherever they are made and kept."""
+        said = self.model_dump(mode="json", exclude={"task", "table", "overwrite"})
+        return {"step": "generate", **said}

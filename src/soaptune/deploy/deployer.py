@@ -1,19 +1,20 @@
-"""`Deployer`: the step that turns a model and its report into an `Endpoint`."""
+"""`Deployer`: the step that turns a model and its report into an `Endpoint`, on this machine or on Snowflake."""
 
 from __future__ import annotations
 
 import importlib.util
 import ipaddress
 import json
-from pathlib import Path
 from typing import Any, Generic, cast
 
 from pydantic import Field
 from typing_extensions import TypeVar
 
-from soaptune import tiny
+from soaptune import __version__, tiny
+from soaptune.config import Config
 from soaptune.deploy.gates import Gates
 from soaptune.deploy.plan import BASE_INPUT, ServePlan
+from soaptune.deploy.service import ServiceOptions, ServicePlan
 from soaptune.errors import GateError, JobTimeout, Violation, raise_on_errors
 from soaptune.handles.endpoint import Endpoint
 from soaptune.handles.model import Model
@@ -21,33 +22,27 @@ from soaptune.handles.report import EvalReport
 from soaptune.handles.taskspec import TaskSpec
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
+from soaptune.jobs.requirements import requirements
 from soaptune.jobs.spec import JobSpec
-from soaptune.jobs.step import Step
+from soaptune.jobs.step import Step, cancelled_by_interrupt
+from soaptune.snowflake.serving import service_defaults
 from soaptune.tasks.task import Task
 
 __all__ = ["Deployer"]
 
 OutT = TypeVar("OutT", default=Any)
 
-_REQUIREMENTS = """\
-torch>=2.4
-transformers>=4.51,<5
-peft>=0.13
-safetensors>=0.4
-fastapi>=0.110
-uvicorn>=0.29
-llguidance>=1
-pydantic>=2.8
-PyYAML>=6
-jsonschema>=4.20
-"""
+
+_PATIENCE = {"snowflake": 3_600.0}
+"""Seconds until the first answer, by backend: Snowflake builds an image first."""
 
 
 class Deployer(Step, Generic[OutT]):
-    """Serves a model as an OpenAI-compatible endpoint, in a process of its own.
+    """Serves a model as an OpenAI-compatible endpoint.
 
-    Every answer fits the task's schema: decoding is constrained by it. The endpoint ends with the process that
-    started it, unless `detach` is set.
+    Every answer fits the task's schema: decoding is constrained by it. On this machine the endpoint is a process of
+    its own that ends with the one that started it, unless `detach` is set. On Snowflake it is a version in the Model
+    Registry with an inference service, and stays until ``endpoint.stop()``.
 
     Examples:
         >>> deployer = Deployer(name="soap-notes", require=Gates(schema_valid=0.95))
@@ -79,8 +74,12 @@ class Deployer(Step, Generic[OutT]):
     detach: bool = False
     """Whether the endpoint stays when the process that started it ends; stop it with ``backend.job(id).cancel()``."""
 
-    startup_timeout: float = Field(default=600.0, gt=0)
-    """Seconds that `run` waits for the first answer before it stops the endpoint again."""
+    startup_timeout: float | None = Field(default=None, gt=0)
+    """Seconds that `run` waits for the first answer before it stops the endpoint again. None waits ten minutes on this
+    machine and an hour on Snowflake, which builds an image first."""
+
+    service: ServiceOptions = ServiceOptions()
+    """How Snowflake serves the model; other backends take no notice of it."""
 
     def check(self) -> list[Violation]:
         """All that is wrong with the options themselves."""
@@ -95,15 +94,16 @@ class Deployer(Step, Generic[OutT]):
                     hint="Stay on loopback, or put a proxy with authentication in front of it.",
                 )
             )
-        return found
+        return found + self.service.check()
 
-    def compile(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> JobSpec:  # noqa: ARG002
+    def compile(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> JobSpec:
         """Writes the job down, without running anything.
 
         Args:
             model: The model to serve.
             report: Its report.
-            on: The backend; the job is the same on all of them.
+            on: The backend. On Snowflake the job makes a service and ends; elsewhere it serves until it is told to
+                end.
 
         Returns:
             The job. The same input gives the same bytes.
@@ -113,10 +113,26 @@ class Deployer(Step, Generic[OutT]):
         """
         manifest = model.manifest
         inputs = {"model": model.location.uri}
-        base = None if model.adapter is None else model.base
-        if base is not None and base != tiny.NAME and Path(base).expanduser().is_dir():
-            inputs["base"] = str(Path(base).expanduser().absolute())
-            base = BASE_INPUT
+        base = model.base if manifest.method == "lora" else None
+        if base is not None:
+            folder = tiny.folder_for(base, backend=on.name)
+            if folder is not None:
+                inputs["base"] = folder
+                base = BASE_INPUT
+        secrets = {"HF_TOKEN": manifest.token} if manifest.token else {}
+        if on.name == "snowflake":
+            return JobSpec(
+                name=self.name,
+                kind="endpoint",
+                files={
+                    "step.json": _as_json(self._service_plan(model, report, base=base, on=on)),
+                    "requirements.txt": requirements("deploy"),
+                },
+                entrypoint=("python", "-m", "soaptune.runtime.snowflake_deploy", "step.json"),
+                inputs=inputs,
+                secrets=secrets,
+                detach=True,
+            )
         plan = ServePlan(
             name=self.name,
             host=self.host,
@@ -131,17 +147,43 @@ class Deployer(Step, Generic[OutT]):
             report_fingerprint=None if report is None else report.fingerprint,
             synthetic=manifest.synthetic,
         )
-        # Not with sorted keys: the order of the schema's fields is the order in which an answer has them.
-        text = json.dumps(plan.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
         return JobSpec(
             name=self.name,
             kind="endpoint",
-            files={"step.json": text, "requirements.txt": _REQUIREMENTS},
+            files={"step.json": _as_json(plan), "requirements.txt": requirements("deploy")},
             entrypoint=("python", "-m", "soaptune.runtime.serve", "step.json"),
             inputs=inputs,
-            secrets={"HF_TOKEN": manifest.token} if manifest.token else {},
+            secrets=secrets,
             detach=self.detach,
         )
+
+    def _service_plan(self, model: Model, report: EvalReport | None, *, base: str | None, on: Backend) -> ServicePlan:
+        here, manifest, service = service_defaults(on), model.manifest, self.service
+        integrations = here.integrations if service.build_integrations is None else service.build_integrations
+        return ServicePlan(
+            name=self.name,
+            service=service.replace(
+                compute_pool=service.compute_pool or here.compute_pool, build_integrations=integrations
+            ),
+            database=here.database,
+            schema_name=here.schema,
+            task=model.task if self.task is None else self.task.spec(),
+            max_new_tokens=self.max_new_tokens,
+            model_fingerprint=model.fingerprint,
+            base=base,
+            base_revision=model.base_revision,
+            cache_dir=manifest.spec.get("cache_dir"),
+            report_fingerprint=None if report is None else report.fingerprint,
+            metrics={} if report is None else {name: metric.value for name, metric in report.metrics.items()},
+            data_fingerprint=manifest.data_fingerprint,
+            spec_fingerprint=manifest.spec_fingerprint,
+            synthetic=manifest.synthetic,
+            soaptune_version=__version__,
+            timeout=self._patience(on),
+        )
+
+    def _patience(self, on: Backend) -> float:
+        return self.startup_timeout or _PATIENCE.get(on.name, 600.0)
 
     def preflight(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> list[Violation]:
         """Looks at the model, its report and what is installed.
@@ -205,19 +247,18 @@ class Deployer(Step, Generic[OutT]):
             JobFailed: The endpoint did not start; the error has the last lines of its log.
             JobTimeout: It did not answer within `startup_timeout` and was stopped.
         """
-        job = self.submit(model, report, on=on)
-        try:
-            job.wait(self.startup_timeout)
-            endpoint = job.result()
-        except JobTimeout as error:
-            job.cancel()
-            raise JobTimeout(
-                f"the endpoint {self.name!r} (job {job.id}) did not answer within {self.startup_timeout:g} s and was "
-                "stopped; a longer startup_timeout gives a large model more time to load"
-            ) from error
-        except KeyboardInterrupt:
-            job.cancel()
-            raise
+        patience = self._patience(on)
+        with cancelled_by_interrupt(on) as key:
+            job = self.submit(model, report, on=on, key=key)
+            try:
+                job.wait(patience)
+                endpoint = job.result()
+            except JobTimeout as error:
+                job.cancel()
+                raise JobTimeout(
+                    f"the endpoint {self.name!r} (job {job.id}) did not answer within {patience:g} s and was "
+                    "stopped; a longer startup_timeout gives a large model more time to load"
+                ) from error
         return endpoint.bind(self.task) if self.task is not None else cast("Endpoint[OutT]", endpoint)
 
     def _refuse(self, model: Model, report: EvalReport | None) -> None:
@@ -282,7 +323,12 @@ def _what_counts(spec: TaskSpec) -> tuple[Any, ...]:
 
 def _packages(model: Model) -> tuple[str, ...]:
     needed = ("fastapi", "uvicorn", "llguidance", "torch", "transformers")
-    return needed if model.adapter is None else (*needed, "peft")
+    return (*needed, "peft") if model.manifest.method == "lora" else needed
+
+
+def _as_json(plan: Config) -> str:
+    # Not with sorted keys: the order of the schema's fields is the order in which an answer has them.
+    return json.dumps(plan.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
 
 
 def _is_loopback(host: str) -> bool:

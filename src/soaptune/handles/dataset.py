@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import importlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import datasets  # pyright: ignore[reportMissingTypeStubs]
 
 __all__ = ["Dataset", "DatasetManifest", "Fact"]
+
 
 class Dataset:
     """A handle to a dataset folder. It reads rows only when asked for them."""
@@ -317,6 +318,30 @@ class Dataset:
         from soaptune.handles.preparation import shared_inputs
 
         return shared_inputs(self.table(split), self.table(against), fields=self.task.input_fields)
+
+    def columns(self, split: str) -> tuple[str, ...]:
+        """The names of a split's columns.
+
+        Raises:
+            DataError: There is no such split, or its file cannot be read.
+        """
+        return tuple(self._columns(split))
+
+    def empty_counts(self, split: str, fields: Sequence[str]) -> dict[str, int]:
+        """How many rows of a split have nothing, or nothing but white space, in each of some fields.
+
+        Args:
+            split: The split.
+            fields: Fields of the task.
+
+        Raises:
+            DataError: There is no such split or column, or its file cannot be read.
+        """
+        table = self._read(split, list(fields))
+        return {
+            field: sum(1 for value in table.column(field).to_pylist() if value is None or not value.strip())
+            for field in fields
+        }
 
     def _file(self, split: str) -> Path:
         if split not in self._manifest.counts:

@@ -19,7 +19,7 @@ from soaptune.handles.files import MANIFEST, read_json
 from soaptune.handles.taskspec import TaskSpec
 from soaptune.handles.wording import did_you_mean
 
-__all__ = ["Endpoint", "EndpointManifest", "TypedTask"]
+__all__ = ["Endpoint", "EndpointManifest", "TypedTask", "is_loopback"]
 
 OutT = TypeVar("OutT")
 T = TypeVar("T")
@@ -44,8 +44,8 @@ class EndpointManifest(Config):
     """The report that the gates were held against."""
     synthetic: bool
     """Whether the model was trained on generated text."""
-    pid: int
-    """The server's process."""
+    pid: int = 0
+    """The server's process; 0 where it is none of this machine's."""
 
 
 class TypedTask(Protocol[T_co]):
@@ -161,6 +161,9 @@ class Endpoint(Generic[OutT]):
             own.output_schema,
         ):
             raise ConfigError(f"the task {given.name!r} is not the one of this endpoint ({own.name!r})")
+        return self._with_task(task)
+
+    def _with_task(self, task: TypedTask[T]) -> Endpoint[T]:
         return Endpoint(self._manifest, task=task, stop=self._stop, timeout=self._timeout)
 
     def bind_stop(self, stop: Callable[[], None]) -> None:
@@ -192,8 +195,7 @@ class Endpoint(Generic[OutT]):
         """
         task = self._bound()
         self._check(inputs)
-        body: dict[str, Any] = {"model": self.model_name, "messages": list(task.messages(inputs))}
-        reply = self._ask("POST", "/v1/chat/completions", body)
+        reply = self._complete(list(task.messages(inputs)))
         try:
             choice = reply["choices"][0]
             text, reason = choice["message"]["content"], choice["finish_reason"]
@@ -208,6 +210,10 @@ class Endpoint(Generic[OutT]):
                 "deploy with a larger max_new_tokens, or shorten the input"
             )
         return task.parse(text)
+
+    def _complete(self, messages: list[Mapping[str, object]]) -> dict[str, Any]:
+        """Has a conversation continued; gives a chat completion as OpenAI's API has it."""
+        return self._ask("POST", "/v1/chat/completions", {"model": self.model_name, "messages": messages})
 
     def health(self) -> dict[str, Any]:
         """Asks the endpoint how it is.
@@ -257,7 +263,7 @@ class Endpoint(Generic[OutT]):
             import httpx
         except ImportError:
             raise MissingExtraError("httpx", extra="serve", what="asking an endpoint") from None
-        local = _is_loopback(self.url)
+        local = is_loopback(self.url)
         try:
             # No proxy stands between this machine and itself, whatever the environment says.
             with httpx.Client(
@@ -291,7 +297,8 @@ class Endpoint(Generic[OutT]):
         return f"Endpoint({self.model_name!r} at {self.url}, task {self.task.name!r})"
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Whether an address is this machine's own."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

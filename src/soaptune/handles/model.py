@@ -141,7 +141,7 @@ class Model:
             DataError: The model was pre-trained, on no task.
         """
         if self._manifest.task is None:
-            raise DataError(f"the model in {self._path} was pre-trained and has no task")
+            raise DataError(f"the model in {self.location} was pre-trained and has no task")
         return self._manifest.task
 
     @property
@@ -253,19 +253,19 @@ class Model:
         return hash(self.fingerprint)
 
     def __repr__(self) -> str:
-        kind = "adapter for " if self.adapter else ""
+        kind = "adapter for " if self._manifest.method == "lora" else ""
         task = f", task {self._manifest.task.name!r}" if self._manifest.task else ""
-        return f"Model({kind}{self.base}{task}, {self.fingerprint[:19]}, at {self._path})"
+        return f"Model({kind}{self.base}{task}, {self.fingerprint[:19]}, at {self.location})"
 
     def _repr_html_(self) -> str:
         manifest = self._manifest
         rows = {
-            "what": "LoRA adapter" if self.adapter else "whole model",
+            "what": "LoRA adapter" if manifest.method == "lora" else "whole model",
             "base": manifest.base + (f" @ {manifest.base_revision}" if manifest.base_revision else ""),
             "task": manifest.task.name if manifest.task else "(pre-trained)",
             "data": manifest.data_fingerprint[:19] + (" (synthetic)" if manifest.synthetic else ""),
             "fingerprint": self.fingerprint[:19],
-            "path": str(self._path),
+            "path": str(self.location),
         }
         cells = "".join(f"<tr><th>{k}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
         return f"<table>{cells}</table>"

@@ -178,7 +178,7 @@ class Job(ABC, Generic[T]):
         """The error that says why a failed job failed."""
         tail = self._tail()
         reason = self.reason or "it ended well, but has left no manifest.json in its output folder"
-        hint = hint_for("\n".join([*tail, reason]))
+        hint = self._hint("\n".join([*tail, reason]))
         shown = "\n".join(f"  | {line}" for line in tail[-_SHOWN:])
         message = f"the job {self.id} failed: {reason}"
         if hint:
@@ -186,6 +186,10 @@ class Job(ABC, Generic[T]):
         if shown:
             message += f"\nThe end of its log ({self.url}):\n{shown}"
         return JobFailed(message, job_id=self.id, log_tail=tail, hint=hint)
+
+    def _hint(self, log: str) -> str:
+        """What to do about a failure, from the end of the log and the reason; empty for one that is not known."""
+        return hint_for(log)
 
     def _tail(self) -> list[str]:
         """The last lines of the log."""

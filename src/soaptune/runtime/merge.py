@@ -25,12 +25,13 @@ _MERGED_TOLERANCE = 1e-4  # of the largest logit; fp32 rounding of one matrix pr
 _SAVED_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
 
 
-def merge(model: Model, output: Path) -> dict[str, float]:
+def merge(model: Model, output: Path, *, base: str | None = None) -> dict[str, float]:
     """Writes the merged model and its manifest to a folder of its own.
 
     Args:
         model: A model with an adapter.
         output: The new folder; it gets ``manifest.json`` and ``model/``.
+        base: The base model, where it is not to be found under the name in the manifest.
 
     Returns:
         The largest difference of a logit, relative to the largest logit: after merging (``merged``) and as read back
@@ -40,7 +41,7 @@ def merge(model: Model, output: Path) -> dict[str, float]:
         EngineError: The merged model's logits are not the adapter's.
     """
     manifest = model.manifest
-    tuned, tokenizer = _load(model)
+    tuned, tokenizer = _load(model, base or model.base)
     probes = _probes(int(tuned.config.vocab_size))
     expected = _logits(tuned, probes)
     merged: Any = tuned.merge_and_unload()
@@ -88,11 +89,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _load(model: Model) -> tuple[Any, Any]:
+def _load(model: Model, base: str) -> tuple[Any, Any]:
     # fp32 on the CPU whatever the machine: what is added up here must not be rounded before it is saved.
     return load_model(
         model.weights,
-        base=model.base,
+        base=base,
         revision=model.base_revision,
         cache_dir=model.manifest.spec.get("cache_dir"),
         device="cpu",

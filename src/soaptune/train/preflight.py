@@ -64,11 +64,12 @@ def data_findings(spec: TrainSpec, data: Dataset) -> list[Violation]:
 
 def _answers(data: Dataset, split: str) -> Iterator[Violation]:
     try:
-        table = data.table(split)
+        columns = data.columns(split)
+        missing = [field for field in data.task.fields if field not in columns]
+        empty = {} if missing else data.empty_counts(split, data.task.output_fields)
     except DataError as error:
         yield Violation(path=f"data[{split!r}]", code="unreadable-split", message=str(error))
         return
-    missing = [field for field in data.task.fields if field not in table.column_names]
     if missing:
         yield Violation(
             path=f"data[{split!r}]",
@@ -77,11 +78,7 @@ def _answers(data: Dataset, split: str) -> Iterator[Violation]:
             hint="Load the data with columns={'<field>': '<column of the file>'}.",
         )
         return
-    empty = {
-        field: sum(1 for value in table.column(field).to_pylist() if value is None or not value.strip())
-        for field in data.task.output_fields
-    }
-    rows = int(table.num_rows)
+    rows = data.counts[split]
     gone = [field for field, count in empty.items() if count == rows]
     some = {field: count for field, count in empty.items() if 0 < count < rows}
     if len(gone) == len(empty):

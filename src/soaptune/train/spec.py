@@ -187,15 +187,16 @@ class TrainSpec(Config):
 
         Args:
             data: Where the job finds the examples: a dataset, or a folder (absolute, or relative to the job's working
-                directory). The place where a backend puts the job's input when unset.
+                directory). The place where a backend puts the job's input when unset, or the dataset lies in tables.
 
         Returns:
             YAML text, the same bytes for the same spec. All paths in it are relative to the job's working directory.
         """
-        from soaptune.train.arctic_yaml import to_yaml
+        from soaptune.train.arctic_yaml import TABLES, to_yaml
 
-        folder = data if isinstance(data, str) or data is None else data.path.as_posix()
-        return to_yaml(self, data_path=folder)
+        place = data if isinstance(data, str) or data is None else data.location.uri
+        tables = place is not None and place.startswith(TABLES)
+        return to_yaml(self, data_path=None if tables else place, tables=tables)
 
     def to_arctic(self, data: str | None = None) -> dict[str, Any]:
         """What `to_yaml` writes, as a mapping."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from pydantic import Field
 
+from soaptune import tiny
 from soaptune.errors import Violation
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.fingerprint import fingerprint
@@ -14,27 +14,27 @@ from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelPlan
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
+from soaptune.jobs.requirements import requirements
 from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.step import Step
 from soaptune.train import hardware, preflight
-from soaptune.train.arctic_yaml import BASE_INPUT, DATA_INPUT, to_yaml
+from soaptune.train.arctic_yaml import BASE_INPUT, DATA_INPUT, TABLES, to_yaml
 from soaptune.train.spec import TrainSpec
 
 __all__ = ["Trainer"]
 
 _TRAIN_PY = '"""Registers soaptune\'s plug-ins with ArcticTraining."""\nimport soaptune.runtime.arctic  # noqa: F401\n'
 
-_REQUIREMENTS = """\
-arctic-training==0.8.*
-torch>=2.4
-transformers>=4.51,<5
-datasets>=3
-peft>=0.13
-safetensors>=0.4
-pydantic>=2.8
-PyYAML>=6
-jsonschema>=4.20
-"""
+_TRAIN_PY_ON_NODES = '''\
+"""Registers soaptune's plug-ins with ArcticTraining, on each node of the job."""
+import os
+import sys
+
+# A process that Ray starts on another node begins in a folder of Ray's own.
+os.chdir(os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.getcwd())
+import soaptune.runtime.arctic  # noqa: E402, F401
+'''
 
 
 class Trainer(Step):
@@ -81,13 +81,15 @@ class Trainer(Step):
         spec, changes = self._adapted(on)
         machine = self._machine(on)
         inputs = {"data": data.location.uri}
-        if spec.model_is_folder:
-            inputs["base"] = str(Path(spec.model).expanduser().absolute())
-        config = to_yaml(spec, data_path=DATA_INPUT, base_path=BASE_INPUT if "base" in inputs else None)
+        base = tiny.folder_for(spec.model, backend=on.name) if spec.model_is_folder or spec.model == tiny.NAME else None
+        if base is not None:
+            inputs["base"] = base
+        tables = inputs["data"].startswith(TABLES)
+        config = to_yaml(spec, data_path=DATA_INPUT, base_path=BASE_INPUT if base else None, tables=tables)
         task = data.task if spec.trainer == "sft" else None
         plan = ModelPlan(
             method=spec.method,
-            base=inputs.get("base", spec.model),
+            base=spec.model if spec.model == tiny.NAME else base or spec.model,
             base_revision=spec.revision,
             token=spec.token,
             task=task,
@@ -98,12 +100,17 @@ class Trainer(Step):
             yaml_fingerprint=fingerprint(config),
             changes=tuple(str(change) for change in changes),
         )
-        files = {"config.yaml": config, "train.py": _TRAIN_PY, "requirements.txt": _REQUIREMENTS}
+        several = int(getattr(on, "target_instances", 1)) > 1
+        script = _TRAIN_PY_ON_NODES if several else _TRAIN_PY
+        files = {"config.yaml": config, "train.py": script, "requirements.txt": requirements("train")}
         files["model.json"] = _json(plan.model_dump(mode="json"))
         if task is not None:
             files["task.json"] = _json(task.model_dump(mode="json"))
         # One rank on a CPU: DeepSpeed would otherwise start one for each NUMA node.
         env = {"DS_ACCELERATOR": "cpu", "LOCAL_SIZE": "1"} if machine is not None and machine.gpus == 0 else {}
+        if several:
+            # The nodes of an ML Job are a Ray cluster, and only the first of them runs the command.
+            env = {**env, "USE_RAY": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
         return JobSpec(
             name=self.name,
             kind="model",

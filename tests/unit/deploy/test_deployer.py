@@ -32,9 +32,9 @@ BOOKINGS = Task(
 
 @dataclass
 class Elsewhere:
-    """A backend that runs nothing."""
+    """A backend for folders of this machine that runs nothing."""
 
-    name: str = "elsewhere"
+    name: str = "local"
     submitted: list[Any] = field(default_factory=list)
     job_made: Any = None
 

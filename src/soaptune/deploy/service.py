@@ -1,0 +1,179 @@
+"""Serving on Snowflake as config: what `Deployer` is told of the service, and what it tells the job that makes it."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field
+
+from soaptune.config import Config
+from soaptune.errors import Violation
+from soaptune.handles.fingerprint import fingerprint
+from soaptune.handles.taskspec import TaskSpec
+
+__all__ = ["ServiceOptions", "ServicePlan"]
+
+_DROPPED = ("--host", "--port", "--api-key", "--enable-lora", "--lora-modules")
+"""Arguments of vLLM that Snowflake's server sets itself and takes away from whoever gives them."""
+
+
+class ServiceOptions(Config):
+    """How a model is served on Snowflake: as a version in the Model Registry and a service in a compute pool.
+
+    Examples:
+        >>> ServiceOptions(engine="vllm", engine_args=("--max-model-len=8192",), gpus=1).engine
+        'vllm'
+    """
+
+    engine: Literal["soaptune", "vllm"] = "soaptune"
+    """What answers. ``"soaptune"`` is the engine of this library, the one that serves locally too: it renders prompts
+    as in training and holds every answer to the task's schema. ``"vllm"`` is Snowflake's vLLM: faster under load; it
+    is asked for the schema with every request of `Endpoint.generate`, and other clients must ask for it themselves."""
+
+    engine_args: tuple[str, ...] = ()
+    """Arguments for vLLM, such as ``"--max-model-len=8192"``."""
+
+    model: str | None = None
+    """The model's name in the registry; None makes it from the deployer's name."""
+
+    compute_pool: str | None = None
+    """Where the service runs; None takes the backend's pool."""
+
+    build_pool: str | None = None
+    """Where its image is built; None takes the service's pool."""
+
+    build_integrations: tuple[str, ...] | None = None
+    """External access integrations for building the image; None takes the backend's."""
+
+    image_repo: str | None = None
+    """The image repository; None takes the account's default one."""
+
+    ingress: bool = True
+    """Whether the service can be reached from outside the account (needs BIND SERVICE ENDPOINT)."""
+
+    min_instances: int = Field(default=0, ge=0)
+    """The least number of instances; 0 lets the service suspend itself when nobody asks."""
+
+    max_instances: int = Field(default=1, ge=1)
+    """The largest number of instances."""
+
+    gpus: int = Field(default=1, ge=0)
+    """GPUs of each instance; 0 serves on the CPU."""
+
+    cpus: str | None = None
+    """CPUs of each instance, as Snowflake takes them (``"2"``, ``"500m"``); None for all of the node's."""
+
+    memory: str | None = None
+    """Memory of each instance (``"8GiB"``); None for all of the node's."""
+
+    takes_over: bool = False
+    """Whether a service of the same name that serves another model may be dropped for this one."""
+
+    token: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Name of the environment variable that holds the programmatic access token with which `Endpoint.generate` calls
+    the service over HTTPS. None calls it through SQL with the backend's session, which needs no token."""
+
+    def check(self) -> list[Violation]:
+        """All that is wrong with the options themselves."""
+        found: list[Violation] = []
+        if self.engine == "vllm" and self.gpus == 0:
+            found.append(
+                Violation(
+                    path="service.gpus", code="vllm-without-gpu", message="Snowflake's vLLM needs a GPU.", hint="gpus=1"
+                )
+            )
+        if self.engine != "vllm" and self.engine_args:
+            found.append(
+                Violation(
+                    path="service.engine_args",
+                    code="args-without-vllm",
+                    message="engine_args are for vLLM; the engine is soaptune's.",
+                    hint='Set engine="vllm", or leave them out.',
+                )
+            )
+        for number, argument in enumerate(self.engine_args):
+            name = argument.partition("=")[0]
+            path = f"service.engine_args[{number}]"
+            if not argument.startswith("--"):
+                message = f"{argument!r} does not start with two dashes; give a value as --name=value."
+                found.append(Violation(path=path, code="engine-arg", message=message))
+            elif name in _DROPPED:
+                message = f"Snowflake sets {name} itself and ignores it here."
+                found.append(Violation(path=path, code="engine-arg-ignored", level="warning", message=message))
+        if self.min_instances > self.max_instances:
+            message = f"min_instances is {self.min_instances}, max_instances {self.max_instances}."
+            found.append(Violation(path="service.min_instances", code="instances", message=message))
+        if self.token is not None and not self.ingress:
+            message = "A token is for HTTPS, and the service has no ingress; it is called through SQL."
+            found.append(Violation(path="service.token", code="token-unused", level="warning", message=message))
+        return found
+
+
+class ServicePlan(Config):
+    """What travels into the job that makes a service (``step.json``)."""
+
+    name: str
+    """The deployer's name."""
+    service: ServiceOptions
+    """How to serve."""
+    database: str
+    """Where the model version and the service go: the exact name of the database."""
+    schema_name: str
+    """The exact name of the schema."""
+    task: TaskSpec
+    """What the model has learned."""
+    max_new_tokens: int = Field(ge=1)
+    """How many tokens an answer may have."""
+    model_fingerprint: str
+    """The model that is deployed."""
+    base: str | None = None
+    """The base model of an adapter: a name or a folder of the job; None for a whole model."""
+    base_revision: str | None = None
+    """The base model's revision on the hub."""
+    cache_dir: str | None = None
+    """Folder for models of the hub."""
+    report_fingerprint: str | None = None
+    """The report that the gates were held against."""
+    metrics: dict[str, float] = Field(default_factory=dict[str, float])
+    """What that report says; it is shown beside the version in the registry."""
+    data_fingerprint: str
+    """The training data."""
+    spec_fingerprint: str
+    """The training spec."""
+    synthetic: bool
+    """Whether the model was trained on generated text."""
+    soaptune_version: str
+    """The release that packs the model."""
+    timeout: float = Field(default=3_600.0, gt=0)
+    """Seconds that the service may take until it answers."""
+
+    @property
+    def object_name(self) -> str:
+        """The deployer's name as Snowflake's objects are called."""
+        return re.sub(r"[^A-Z0-9_]", "_", self.name.upper())
+
+    @property
+    def model_name(self) -> str:
+        """The model's name in the registry, exact."""
+        return self.service.model or self.object_name
+
+    @property
+    def version_name(self) -> str:
+        """The version's name: made from what is packed, so that a job that is tried again finds what it has logged."""
+        packed = self.model_dump(mode="json", exclude={"service", "timeout", "name", "database", "schema_name"})
+        return "V" + fingerprint({**packed, "engine": self.service.engine}).removeprefix("sha256:")[:12].upper()
+
+    @property
+    def comment(self) -> str:
+        """What a person reads beside the version: where the model came from, and what it must not be used for."""
+        lines = [
+            f"soaptune: task {self.task.name}",
+            f"model {self.model_fingerprint}",
+            f"data {self.data_fingerprint}",
+            f"spec {self.spec_fingerprint}",
+            f"report {self.report_fingerprint or 'none'}",
+        ]
+        if self.synthetic:
+            lines.append("trained on SYNTHETIC text; not for clinical decisions")
+        return "; ".join(lines)
