@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from soaptune.errors import ConfigError, JobNotFound, Violation
+from soaptune.errors import ConfigError, Violation
 from soaptune.jobs.job import Job
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake import arguments
 from soaptune.snowflake.control import Control
-from soaptune.snowflake.names import Name, fold, parse, split
+from soaptune.snowflake.lookup import find_record
+from soaptune.snowflake.names import Name, fold, parse
 from soaptune.snowflake.records import Records
 from soaptune.snowflake.session import Connection
 from soaptune.snowflake.stagefiles import StageFolder
@@ -335,16 +335,14 @@ class SnowflakeBackend:
         """
         from soaptune.snowflake.job import SnowflakeJob
 
-        known = self.records.names()
-        bare = self._bare(job_id)
-        # Snowflake puts a suffix behind the name under which a job was submitted.
-        fitting = [name for name in known if bare == name or bare.startswith(f"{name}_")]
-        record = self.records.read(max(fitting, key=len)) if fitting else None
-        if record is None:
-            near = difflib.get_close_matches(bare, known, n=3, cutoff=0.5) or known[:3]
-            told = f"; near ones are {', '.join(near)}" if near else "; there are none yet"
-            raise JobNotFound(f"there is no job {job_id!r} on {self.stage_name.stage}{told}")
-        return SnowflakeJob(self, record)
+        return SnowflakeJob(self, find_record(self, job_id))
+
+    def find(self, key: str) -> Job[Any] | None:
+        """Finds the job of a submission by its key; see `soaptune.jobs.backend.Backend.find`."""
+        from soaptune.snowflake.job import SnowflakeJob
+
+        record = Submitter(self.connection, self._settings()).find(key)
+        return None if record is None else SnowflakeJob(self, record)
 
     def jobs(self) -> list[Job[Any]]:
         """All jobs on this stage, the newest first; what cannot be read is left out."""
@@ -395,13 +393,3 @@ class SnowflakeBackend:
             env=self.env,
             pip_requirements=self.pip_requirements,
         )
-
-    def _bare(self, job_id: str) -> str:
-        try:
-            parts = split(job_id.removeprefix("snowflake:"))
-        except ConfigError as error:
-            raise JobNotFound(f"there is no job {job_id!r}: {error}") from error
-        home = [self.database_name, self.schema_name]
-        if len(parts) > 3 or parts[:-1] != home[len(home) - len(parts) + 1 :]:
-            raise JobNotFound(f"there is no job {job_id!r} here: this backend looks into {'.'.join(home)}")
-        return parts[-1].upper()

@@ -112,6 +112,16 @@ class Submitter:
             self._root.folder(job, "state").write("service.json", f'{{"service": "{service.name.name}"}}\n')
             return record
 
+    def find(self, key: str) -> Record | None:
+        """What was written down about the submission under a key; None where nothing was sent.
+
+        Args:
+            key: The idempotency key.
+        """
+        known = self._records.under(digits_of(key))
+        record = self._records.read(known) if known is not None else None
+        return record if record is not None and self._was_sent(record.job) else None
+
     def _was_sent(self, job: str) -> bool:
         if self._control.find(job) is not None:
             return True
