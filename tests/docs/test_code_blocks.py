@@ -8,12 +8,14 @@ HTML comments right above a block steer its test, and do not show on the page:
 
 - ``<!-- e2e -->``: its page trains or serves something, and belongs to the group of slow tests.
 - ``<!-- replace: A -> B -->``: the test runs the block with B in place of A, which must occur in it (a smaller size).
+- ``<!-- needs: MODULE -->``: its page is skipped where that module cannot be installed (the emulator on Python 3.10).
 - ``<!-- no-run: REASON -->``: a Python block is only compiled. The reason must be one of `REASONS_NOT_TO_RUN`.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import itertools
 import json
 import re
@@ -33,7 +35,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 REASONS_NOT_TO_RUN = {"needs the model hub", "needs a Snowflake account", "needs a GPU"}
 
 FENCE = re.compile(r"^(?P<indent> *)(?P<fence>```+|~~~+) *(?P<language>[\w+-]*)")
-COMMENT = re.compile(r"^\s*<!-- *(?P<word>e2e|replace|no-run)(?:: *(?P<value>.*?))? *-->\s*$")
+COMMENT = re.compile(r"^\s*<!-- *(?P<word>e2e|replace|no-run|needs)(?:: *(?P<value>.*?))? *-->\s*$")
 
 
 @dataclass
@@ -87,9 +89,12 @@ def of_language(language: str) -> list[object]:
     for page in PAGES:
         chosen = [block for block in blocks(page) if block.language == language]
         if chosen:
-            slow = any(block.values("e2e") for block in chosen)
-            name = page.relative_to(ROOT).as_posix()
-            cases.append(pytest.param(page, chosen, id=name, marks=[pytest.mark.e2e] if slow else []))
+            marks = [pytest.mark.e2e] if any(block.values("e2e") for block in chosen) else []
+            needed = {module for block in chosen for module in block.values("needs")}
+            missing = sorted(module for module in needed if importlib.util.find_spec(module) is None)
+            if missing:
+                marks.append(pytest.mark.skip(reason=f"needs {', '.join(missing)}"))
+            cases.append(pytest.param(page, chosen, id=page.relative_to(ROOT).as_posix(), marks=marks))
     return cases
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import Field, field_validator
 
-from soaptune.data.plan import GeneratePlan, Mode, Shares
-from soaptune.errors import DataError, MissingExtraError, SoaptuneError, Violation
+from soaptune.config import Config
+from soaptune.data.plan import CortexPlan, GeneratePlan, Mode, Shares
+from soaptune.errors import DataError, MissingExtraError, SoaptuneError, Violation, raise_on_errors
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.preparation import target_sizes
 from soaptune.jobs.backend import Backend
@@ -22,9 +23,12 @@ from soaptune.snowflake.names import Name, parse
 from soaptune.tasks.generation.protocol import Pools, load_generator
 from soaptune.tasks.task import Task
 
+if TYPE_CHECKING:
+    from soaptune.snowflake.cortex import CortexEstimate
+
 __all__ = ["DataGenerator"]
 
-_MODES = ("heuristic",)
+_MODES = get_args(Mode)
 
 
 class DataGenerator(Step):
@@ -41,10 +45,12 @@ class DataGenerator(Step):
     """What the examples are of."""
 
     mode: Mode = "heuristic"
-    """How they are made: ``"heuristic"`` fills the templates of the task's generator."""
+    """How they are made: ``"heuristic"`` fills the templates of the task's generator; ``"cortex"`` has `model`, one of
+    Snowflake's Cortex, write the outputs for the inputs in `source`."""
 
     num_samples: int = Field(default=1_000, ge=1)
-    """How many rows to make. Repeated rows are left out afterwards, so that the dataset may have fewer."""
+    """How many rows to make. Repeated rows are left out afterwards, so that the dataset may have fewer. In mode
+    ``cortex``: how many rows of the source are asked at most; all of them unless it is set."""
 
     seed: int = Field(default=42, ge=0)
     """Fixes all rows and the split."""
@@ -69,6 +75,21 @@ class DataGenerator(Step):
     overwrite: bool = False
     """Whether tables that are there already are replaced. The very same dataset is never written twice."""
 
+    model: str | None = None
+    """In mode ``cortex``: the model, as ``AI_COMPLETE`` names it (``"llama3.1-70b"``)."""
+
+    source: str | None = None
+    """In mode ``cortex``: a table, a query or ``snow://dataset/<name>/versions/<version>`` with the input fields."""
+
+    columns: dict[str, str] = Field(default_factory=dict[str, str])
+    """In mode ``cortex``: the source's column for an input field (or ``id``, ``group``) that has another name there."""
+
+    temperature: float = Field(default=0.0, ge=0, le=1)
+    """In mode ``cortex``: how freely the model writes."""
+
+    max_tokens: int = Field(default=2_048, ge=1, le=8_192)
+    """In mode ``cortex``: how long an answer may be."""
+
     code_paths: tuple[str, ...] = ()
     """Folders with Python code that the job needs, for a generator that is not part of an installed package."""
 
@@ -85,7 +106,9 @@ class DataGenerator(Step):
     def check(self) -> list[Violation]:
         """All that is wrong with the options themselves."""
         found = [_at("task", finding) for finding in self.task.check()]
-        if self.task.generator is None:
+        if self.mode == "cortex":
+            found += self._cortex_findings()
+        elif self.task.generator is None:
             found.append(
                 Violation(
                     path="task.generator",
@@ -95,7 +118,8 @@ class DataGenerator(Step):
                 )
             )
         try:
-            target_sizes(self.split, self.num_samples)
+            # How many rows a model answers well is not known before.
+            target_sizes(self.split, self.num_samples if self.mode == "heuristic" else 10**9)
         except DataError as error:
             found.append(Violation(path="split", code="split", message=str(error)))
         shares = [] if self.verbosity is None else list(self.verbosity.values())
@@ -113,8 +137,11 @@ class DataGenerator(Step):
         Returns:
             The job. The same options give the same bytes.
         """
-        plan, left = self._plan(), {"table", "overwrite"}
-        if on.name == "snowflake":
+        plan: Config = self._plan()
+        left = {"table", "overwrite"}
+        if self.mode == "cortex":
+            plan, left = self._cortex_plan(on), set[str]()
+        elif on.name == "snowflake":
             plan, left = plan.replace(table=self._table(on).sql, overwrite=self.overwrite), set[str]()
         text = json.dumps(plan.model_dump(mode="json", exclude=left), ensure_ascii=False, indent=2) + "\n"
         return JobSpec(
@@ -132,7 +159,80 @@ class DataGenerator(Step):
             on: The backend that is to run the job.
         """
         found = [*self._in_the_way(on)] if on.name == "snowflake" else []
-        return found + self._unknown_levels(on)
+        if self.mode == "heuristic":
+            return found + self._unknown_levels(on)
+        if on.name != "snowflake":
+            message = "Cortex is a part of Snowflake: this mode runs on a SnowflakeBackend."
+            return [Violation(path="mode", code="needs-snowflake", message=message)]
+        try:
+            self.estimate(on=on)
+        except SoaptuneError as error:
+            found.append(Violation(path="source", code="source", message=str(error)))
+        return found
+
+    def estimate(self, *, on: Backend) -> CortexEstimate:
+        """Counts what mode ``cortex`` will take, before anything is asked; the rows stay in the account.
+
+        Args:
+            on: The backend.
+
+        Returns:
+            Rows and tokens; its ``credits()`` turns them into credits at the rates of your model.
+
+        Raises:
+            ConfigError: The mode is another one, or model and source are missing.
+            DataError: The source lacks a column.
+            BackendError: The account refuses.
+        """
+        from soaptune.snowflake.cortex import estimate
+        from soaptune.snowflake.tablequery import Place
+        from soaptune.snowflake.tablesource import find_source, match_columns, names_of
+
+        raise_on_errors("DataGenerator.estimate", self._cortex_findings())
+        backend: Any = on
+        name, spec = self._table(on), self.task.spec()
+        place = Place(backend.connection, name.database, name.schema)
+        part = find_source(place, self.source or "")
+        columns = match_columns(names_of(place, part), part, spec.input_fields, self.columns)
+        return estimate(
+            place,
+            part.replace(columns=columns, made_ids="id" not in columns),
+            name.beside(f"{name.name}_ANSWERS"),
+            model=self.model or "",
+            fields=spec.input_fields,
+            fixed=spec.system_prompt + spec.user_template + json.dumps(spec.output_schema),
+            max_tokens=self.max_tokens,
+        )
+
+    def _cortex_findings(self) -> list[Violation]:
+        missing = [name for name in ("model", "source") if not getattr(self, name)]
+        if self.mode != "cortex":
+            missing = ["mode"]
+        return [
+            Violation(
+                path=name,
+                code="cortex",
+                message=f"mode='cortex' needs {name}.",
+                hint='DataGenerator(task=..., mode="cortex", model="llama3.1-70b", source="DIALOGUES")',
+            )
+            for name in missing
+        ]
+
+    def _cortex_plan(self, on: Any) -> CortexPlan:
+        return CortexPlan(
+            task=self.task.spec(),
+            model=self.model or "",
+            source=self.source or "",
+            columns=self.columns,
+            table=self._table(on).sql,
+            overwrite=self.overwrite,
+            num_samples=self.num_samples if "num_samples" in self.model_fields_set else None,
+            seed=self.seed,
+            split=self.split,
+            deduplicate=self.deduplicate,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+        )
 
     def _unknown_levels(self, on: Backend) -> list[Violation]:
         if self.code_paths or self.task.generator is None:

@@ -10,10 +10,10 @@ from soaptune.config import Config
 from soaptune.handles.taskspec import TaskSpec
 from soaptune.tasks.generation.protocol import Pools
 
-__all__ = ["GeneratePlan", "Mode", "Shares"]
+__all__ = ["CortexPlan", "GeneratePlan", "Mode", "Shares"]
 
-Mode = Literal["heuristic"]
-"""Ways to make examples: ``heuristic`` fills templates."""
+Mode = Literal["heuristic", "cortex"]
+"""Ways to make examples: ``heuristic`` fills templates, ``cortex`` has a model of Snowflake write the outputs."""
 
 Shares = str | tuple[int | float, ...] | dict[str, int | float]
 """How large splits are; see `soaptune.handles.preparation.target_sizes`."""
@@ -50,3 +50,39 @@ class GeneratePlan(Config):
         """What the rows depend on, for the dataset's manifest: the same wherever they are made and kept."""
         said = self.model_dump(mode="json", exclude={"task", "table", "overwrite"})
         return {"step": "generate", **said}
+
+
+class CortexPlan(Config):
+    """What a generation job in mode ``cortex`` is told."""
+
+    mode: Literal["cortex"] = "cortex"
+    """How the rows are made."""
+    task: TaskSpec
+    """The task that the examples are of."""
+    model: str
+    """The Cortex model that writes the outputs."""
+    source: str
+    """Where the inputs are: a table, a query, or the address of a Dataset's version."""
+    columns: dict[str, str] = Field(default_factory=dict[str, str])
+    """The column for an input field, where it has another name."""
+    table: str
+    """The full name, as SQL, that the tables begin with."""
+    overwrite: bool = False
+    """Whether tables that are there already are replaced."""
+    num_samples: int | None = None
+    """How many rows are asked at most; all of them when None."""
+    seed: int = Field(ge=0)
+    """Fixes the split."""
+    split: Shares
+    """How large the splits are."""
+    deduplicate: bool
+    """Whether rows that repeat an earlier one are left out."""
+    temperature: float
+    """How freely the model writes."""
+    max_tokens: int
+    """How long an answer may be."""
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """How the rows were made, for the dataset's manifest."""
+        return {"step": "generate", **self.model_dump(mode="json", exclude={"task", "table", "overwrite"})}

@@ -2,5 +2,6 @@
 
 from soaptune.deploy.deployer import Deployer
 from soaptune.deploy.gates import Gates
+from soaptune.deploy.service import ServiceOptions
 
-__all__ = ["Deployer", "Gates"]
+__all__ = ["Deployer", "Gates", "ServiceOptions"]

@@ -9,11 +9,12 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any, cast
 
 from pydantic import ValidationError
 
 from soaptune.config import summary
-from soaptune.data.plan import GeneratePlan
+from soaptune.data.plan import CortexPlan, GeneratePlan
 from soaptune.errors import ConfigError, DataError, SoaptuneError
 from soaptune.handles.arrow import Table, arrow
 from soaptune.handles.dataset import Dataset
@@ -118,11 +119,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         try:
-            plan = GeneratePlan.model_validate(read_json(Path(given[0])))
+            raw = read_json(Path(given[0]))
+            with_cortex = isinstance(raw, dict) and cast("dict[str, Any]", raw).get("mode") == "cortex"
+            plan = CortexPlan.model_validate(raw) if with_cortex else GeneratePlan.model_validate(raw)
         except ValidationError as error:
             raise ConfigError(f"{given[0]}: {summary(error)}") from error
         output = Path("..") / "output"
-        dataset = generate_tables(plan, output) if plan.table else generate(plan, output)
+        if isinstance(plan, CortexPlan):
+            from soaptune.runtime.cortex import generate_with_cortex
+
+            dataset: Dataset = generate_with_cortex(plan, output)
+        else:
+            dataset = generate_tables(plan, output) if plan.table else generate(plan, output)
     except SoaptuneError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

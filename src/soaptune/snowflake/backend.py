@@ -22,6 +22,7 @@ from soaptune.snowflake.submission import Settings, Submitter
 if TYPE_CHECKING:
     from soaptune.handles.dataset import Dataset
     from soaptune.handles.taskspec import HasSpec, TaskSpec
+    from soaptune.snowflake.models import StageModel
     from soaptune.snowflake.tablequery import Place
     from soaptune.snowflake.tables import TableDataset
 
@@ -312,6 +313,20 @@ class SnowflakeBackend:
         from soaptune.snowflake.tablequery import Place
 
         return Place(self.connection, self.database_name, self.schema_name)
+
+    def model(self, location: str) -> StageModel:
+        """Opens a model on a stage.
+
+        Args:
+            location: What ``model.location.uri`` said, ``@"DB"."SCHEMA"."STAGE"/folder``.
+
+        Raises:
+            BackendError: The stage cannot be read.
+            DataError: There is no model.
+        """
+        from soaptune.snowflake.models import folder_at, open_model
+
+        return open_model(folder_at(self.connection, location))
 
     def submit(self, spec: JobSpec, *, key: str | None = None) -> Job[Any]:
         """Sends a job and comes back at once; see `soaptune.jobs.backend.Backend.submit`.

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
-import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from soaptune.errors import BackendError, DataError
+from soaptune.errors import DataError
 from soaptune.handles.dataset_manifest import DatasetManifest
-from soaptune.handles.fingerprint import fingerprint as fingerprint_of
 from soaptune.handles.fingerprint import fingerprint_table
 from soaptune.handles.taskspec import HasSpec, TaskSpec, as_spec
 from soaptune.handles.wording import did_you_mean
 from soaptune.handles.writing import fingerprint_splits, in_form
 from soaptune.snowflake import tablesql
-from soaptune.snowflake.names import Name, fold, literal, quote
-from soaptune.snowflake.session import error_number
+from soaptune.snowflake.names import Name, literal, quote
 from soaptune.snowflake.tablequery import Place
 from soaptune.snowflake.tables import TableDataset
-from soaptune.snowflake.tablespec import ACCOUNT_PRINT, ROW, SplitSource, TableSource
+from soaptune.snowflake.tablesource import find_source, match_columns, names_of
+from soaptune.snowflake.tablespec import ACCOUNT_PRINT, SplitSource, TableSource
 from soaptune.snowflake.tablewrite import account_print
 
 __all__ = ["load_dataset", "open_dataset"]
 
 _SPLITS = ("train", "validation", "test")
-_VERSION = re.compile(r"snow://dataset/(?P<name>.+)/versions/(?P<version>[^/]+)/?", re.IGNORECASE)
-_QUERY = re.compile(r"\s*(\(\s*)?(select|with)\b", re.IGNORECASE)
 
 
 def open_dataset(place: Place, name: str, *, task: TaskSpec | HasSpec | None = None) -> TableDataset:
@@ -129,8 +124,8 @@ def load_dataset(
         raise DataError("The mapping from splits to tables is empty.")
     parts: dict[str, SplitSource] = {}
     for one, text in given.items():
-        part = _source(place, text)
-        parts[one] = part.replace(columns=_columns(_names(place, part), part, one, spec, columns or {}))
+        part = find_source(place, text)
+        parts[one] = part.replace(columns=match_columns(names_of(place, part), part, spec.fields, columns or {}))
     parts = _ids(place, parts, spec)
     bad = {one: _lacking(place, one, part, spec, set(allow_empty)) for one, part in parts.items()}
     for one, fields in bad.items():
@@ -155,68 +150,6 @@ def load_dataset(
         ),
     )
     return TableDataset(place, _measured(place, draft, exact=fingerprint == "rows"))
-
-
-def _source(place: Place, text: str) -> SplitSource:
-    if version := _VERSION.fullmatch(text.strip()):
-        copy = _copy_of(place, version["name"], version["version"])
-        return SplitSource(table=(copy.database, copy.schema, copy.name), columns={})
-    if _QUERY.match(text):
-        return SplitSource(sql=text, columns={})
-    name = place.name(text)
-    return SplitSource(table=(name.database, name.schema, name.name), columns={})
-
-
-def _copy_of(place: Place, name: str, version: str) -> Name:
-    """The table with the rows of a Dataset's version, which never change: copied once, inside the account."""
-    dataset = place.name(name)
-    digest = fingerprint_of({"dataset": dataset.sql, "version": version}).removeprefix("sha256:")[:12].upper()
-    table = Name(place.database, place.schema, f"SOAPTUNE_DATASET_{digest}")
-    if place.there([table.name]):
-        return table
-
-    def work(session: Any) -> None:
-        datasets: Any = importlib.import_module("snowflake.ml.dataset")
-        frame = datasets.load_dataset(session, dataset.sql, version).read.to_snowpark_dataframe()
-        frame.write.save_as_table([quote(table.database), quote(table.schema), quote(table.name)], mode="overwrite")
-
-    place.connection.call(f"copying version {version} of the Snowflake Dataset {dataset}", work)
-    return table
-
-
-def _names(place: Place, part: SplitSource) -> list[str]:
-    try:
-        sql = f"SELECT * FROM {tablesql.relation(part)} AS {quote('T')} LIMIT 0"
-        return list(place.arrow("looking at a table's columns", sql).column_names)
-    except BackendError as error:
-        if part.name is not None and error_number(error) == 2003:
-            raise DataError(f"There is no table {part.name}, or your role may not read it.") from error
-        raise
-
-
-def _columns(
-    names: list[str], part: SplitSource, split: str, spec: TaskSpec, given: Mapping[str, str]
-) -> dict[str, str]:
-    known = {"id", "group", "facts", *spec.fields}
-    for column in given:
-        if column not in known:
-            raise DataError(f"columns= speaks of {column!r}, which is no field{did_you_mean(column, sorted(known))}.")
-    found: dict[str, str] = {}
-    for column in ("id", "group", "facts", *spec.fields):
-        wanted = given.get(column)
-        options = [wanted, fold(wanted)] if wanted else [column, column.upper()]
-        near = [n for n in names if n.casefold() == column.casefold()] if not wanted else []
-        hit = next((option for option in (*options, *near) if option in names), None)
-        if hit is not None:
-            found[column] = hit
-        elif wanted or column in spec.fields:
-            where = part.name or "the query"
-            raise DataError(
-                f"The split {split!r} ({where}) has no column {wanted or column!r}"
-                f"{did_you_mean(wanted or column, names)}. Name it with columns={{{column!r}: '...'}}."
-            )
-    rest = [n for n in names if n not in found.values() and n not in found and n != ROW]
-    return {**found, **{n: n for n in rest}}
 
 
 def _ids(place: Place, parts: Mapping[str, SplitSource], spec: TaskSpec) -> dict[str, SplitSource]:

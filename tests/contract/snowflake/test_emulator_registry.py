@@ -174,6 +174,6 @@ def test_metadata_that_is_no_object_is_refused(shared_session: Session, name: st
 
 def test_a_stage_without_a_manifest_is_no_model(shared_session: Session) -> None:
     shared_session.sql("CREATE STAGE IF NOT EXISTS EMPTY_ONE").collect()
-    with pytest.raises(SnowparkSQLException, match="Unable to read file MANIFEST.yml") as caught:
+    with pytest.raises(SnowparkSQLException, match=r"Unable to read file MANIFEST\.yml") as caught:
         shared_session.sql("CREATE MODEL NO_MANIFEST WITH VERSION V1 FROM @EMPTY_ONE/there").collect()
     assert caught.value.sql_error_code == 398507

@@ -133,9 +133,7 @@ def test_an_error_of_the_model_is_a_server_error_and_in_the_log(
     assert "ArithmeticError: below zero" in row[0]
 
 
-def test_the_ingress_gives_up_what_takes_too_long(
-    url: str, service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ingress_gives_up_what_takes_too_long(url: str, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     assert service.ingress is not None
     assert service.ingress.timeout == 60
     monkeypatch.setattr(service.ingress, "timeout", 0.3)

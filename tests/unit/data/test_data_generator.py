@@ -57,8 +57,8 @@ def test_the_default_is_a_thousand_rows_and_has_nothing_to_mend():
 
 
 def test_an_unknown_mode_says_which_modes_there_are():
-    with pytest.raises(ConfigError, match="heuristic"):
-        DataGenerator(task=SOAP, mode="cortex")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="heuristic, cortex"):
+        DataGenerator(task=SOAP, mode="magic")  # type: ignore[arg-type]
 
 
 def test_a_typo_says_what_was_meant():

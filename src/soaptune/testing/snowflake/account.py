@@ -29,6 +29,7 @@ from soaptune.testing.snowflake import (
     pools,
     registry,
     services,
+    stagefiles,
     stages,
     tables,
 )
@@ -53,6 +54,7 @@ from soaptune.testing.snowflake.tables import Tables
 _MODULES = (
     context,
     stages,
+    stagefiles,
     jobs,
     jobhistory,
     pools,

@@ -74,7 +74,7 @@ def context_functions(account: Account, session: Session, sql: str) -> str:
     return outside_quotes(rf"\b{_FUNCTION}", value, sql)
 
 
-@handles(rf"^USE\s+ROLE\s+({PART})\s*$", issued_by="snowflake/snowpark/session.py use_role")
+@handles(rf"^USE\s+ROLE\s+({PART})\s*$", issued_by="snowflake/snowpark/session.py:4520")
 def use_role(account: Account, call: Call) -> Result:
     """USE ROLE."""
     role = names.unquoted(str(call[1]))
@@ -84,13 +84,13 @@ def use_role(account: Account, call: Call) -> Result:
     return status()
 
 
-@handles(r"^USE\s+SECONDARY\s+ROLES\s+\S+\s*$", issued_by="snowflake/snowpark/session.py use_secondary_roles")
+@handles(r"^USE\s+SECONDARY\s+ROLES\s+\S+\s*$", issued_by="snowflake/snowpark/session.py:4528")
 def use_secondary_roles(account: Account, call: Call) -> Result:  # noqa: ARG001
     """USE SECONDARY ROLES: there is nothing to switch."""
     return status()
 
 
-@handles(rf"^USE\s+WAREHOUSE\s+({PART})\s*$", issued_by="snowflake/snowpark/session.py use_warehouse")
+@handles(rf"^USE\s+WAREHOUSE\s+({PART})\s*$", issued_by="snowflake/snowpark/session.py:4512")
 def use_warehouse(account: Account, call: Call) -> Result:
     """USE WAREHOUSE."""
     warehouse = names.unquoted(str(call[1]))
@@ -100,7 +100,7 @@ def use_warehouse(account: Account, call: Call) -> Result:
     return status()
 
 
-@handles(rf"^USE\s+(?:(DATABASE|SCHEMA)\s+)?({NAME})\s*$", issued_by="snowflake/snowpark/session.py use_schema")
+@handles(rf"^USE\s+(?:(DATABASE|SCHEMA)\s+)?({NAME})\s*$", issued_by="snowflake/snowpark/session.py:4504")
 def use_schema(account: Account, call: Call) -> Result:  # noqa: ARG001
     """USE DATABASE, USE SCHEMA, and the short form of either; a database brings its schema PUBLIC along."""
     session, found = call.session, names.parts(str(call[2]))
@@ -132,7 +132,7 @@ def unset_session(account: Account, call: Call) -> Result:  # noqa: ARG001
     return status()
 
 
-@handles(rf"^SHOW\s+PARAMETERS(?:\s+LIKE\s+({literals.TEXT}))?(?:\s+IN\s+.*)?$", issued_by="snowpark, users")
+@handles(rf"^SHOW\s+PARAMETERS(?:\s+LIKE\s+({literals.TEXT}))?(?:\s+IN\s+.*)?$", issued_by="users")
 def show_parameters(account: Account, call: Call) -> Result:  # noqa: ARG001
     """SHOW PARAMETERS: those that were set in the session."""
     pattern = call.pattern()

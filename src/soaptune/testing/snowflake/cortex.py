@@ -120,7 +120,7 @@ def _as_json(answer: str | None) -> str | None:
     return answer
 
 
-@rewrites(issued_by="users, snowflake/snowpark/functions.py ai_complete")
+@rewrites(issued_by="users, snowflake/snowpark/functions.py:14096")
 def completions(account: Account, session: Session, sql: str) -> str:
     """Turns every form of AI_COMPLETE into a call of the account's function."""
     if not re.search(_NAME, sql, re.IGNORECASE):

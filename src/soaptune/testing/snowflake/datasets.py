@@ -104,7 +104,7 @@ class Datasets:
         Raises:
             SqlError: If there is no such dataset, or it has such a version already.
         """
-        import pyarrow.parquet
+        from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs]
 
         with self.lock:
             dataset = self[name]
@@ -113,7 +113,8 @@ class Datasets:
                 raise SqlError(399020, text, "42710")
             folder = self.folder(name) / "versions" / version
             folder.mkdir(parents=True)
-            pyarrow.parquet.write_table(table, folder / "data_0_0_0.snappy.parquet", compression="snappy")
+            write: Any = parquet.write_table  # pyright: ignore[reportUnknownMemberType]
+            write(table, folder / "data_0_0_0.snappy.parquet", compression="snappy")
             dataset.versions[version] = Version(version, folder, metadata, comment)
 
     def drop_version(self, name: Name, version: str) -> None:
@@ -243,7 +244,7 @@ def create(account: Account, call: Call) -> Result:
 )
 def add_version(account: Account, call: Call) -> Result:
     """Runs a query and keeps its rows as a version's files."""
-    import pyarrow
+    import pyarrow  # pyright: ignore[reportMissingTypeStubs]
 
     if call["partition"]:
         raise literals.unsupported("ALTER DATASET ADD VERSION with PARTITION BY", call.sql)
@@ -254,7 +255,8 @@ def add_version(account: Account, call: Call) -> Result:
     for rewrite in account.server.rewrites:
         query = rewrite(account, call.session, query)
     columns, found = call.session.run(query)
-    table = pyarrow.table({column: [row[place] for row in found] for place, column in enumerate(columns)})
+    make: Any = pyarrow.table  # pyright: ignore[reportUnknownMemberType]
+    table = make({column: [row[place] for row in found] for place, column in enumerate(columns)})
     comment = literals.text(str(call["comment"])) if call["comment"] else None
     metadata = literals.text(str(call["metadata"]))
     account.datasets.add_version(name, version, table, metadata=metadata, comment=comment)
@@ -289,8 +291,8 @@ def drop(account: Account, call: Call) -> Result:
 )
 def show(account: Account, call: Call) -> Result:
     """The datasets of a schema."""
-    pattern = literals.text(call[1]) if call[1] else "%"
-    start = literals.text(call[3]) if call[3] else ""
+    pattern = literals.pattern(call[1])
+    start = literals.text(call[3] or "''")
     here = call.resolve(f"{call[2]}.X" if call[2] else "X")[:2]
     found = [
         {
@@ -312,7 +314,7 @@ def show(account: Account, call: Call) -> Result:
 @handles(rf"^SHOW\s+VERSIONS(?:\s+LIKE\s+({TEXT}))?\s+IN\s+DATASET\s+({NAME})$", issued_by=f"{_SQL}:435")
 def show_versions(account: Account, call: Call) -> Result:
     """The versions of a dataset."""
-    pattern = literals.text(call[1]) if call[1] else "%"
+    pattern = literals.pattern(call[1])
     name = call.name(2)
     if name not in account.datasets:
         # Another number than everywhere else: dataset.py:441.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import fakesnow.server as fakesnow_server
+from fakesnow.transforms.stage import LOCAL_BUCKET_PATH
 from starlette.requests import Request
 
 from soaptune.testing.snowflake.arrow import with_null_timestamps
@@ -28,6 +31,10 @@ _NOT_UNDERSTOOD = {"001003", "009999"}
 _EMPTY = cast("re.Match[str]", re.match("", ""))
 _READS = re.compile(r"(?:SELECT|WITH|SHOW|DESC|DESCRIBE|LIST|LS)\b|\(", re.IGNORECASE)
 _log = logging.getLogger(__name__)
+
+# Fakesnow makes a folder for files of stages when it is imported; ours lie elsewhere.
+with contextlib.suppress(OSError):
+    Path(LOCAL_BUCKET_PATH).rmdir()
 
 # Its errors are told to the client.
 logging.getLogger("fakesnow.server").setLevel(logging.CRITICAL)
@@ -116,7 +123,7 @@ class Execution:
             data = with_null_timestamps(answer["data"])
             restore_types(data.get("rowtype") or [], sql)
             return {**answer, "data": data}
-        if failed := self._account.ai.take_error():
+        if failed := self._account.ai.take_error() or self._account.services.take_error():
             return failed.body
         return _in_words(answer, sql) if response.status_code == 200 else _unknown(sql, "").body
 

@@ -174,7 +174,7 @@ def drop(account: Account, call: Call) -> Result:
 )
 def show(account: Account, call: Call) -> Result:
     """The experiments of a schema."""
-    pattern = literals.text(call[1]) if call[1] else "%"
+    pattern = literals.pattern(call[1])
     here = call.resolve(f"{call[2]}.X" if call[2] else "X")[:2]
     found = [
         {
@@ -190,7 +190,8 @@ def show(account: Account, call: Call) -> Result:
 
 
 @handles(
-    rf"^CALL\s+SYSTEM\$RESOLVE_EXPERIMENT_(RUN_)?ID\(\s*({TEXT})(?:\s*,\s*({TEXT}))?\s*\)$", issued_by=f"{_SQL}:100, 170"
+    rf"^CALL\s+SYSTEM\$RESOLVE_EXPERIMENT_(RUN_)?ID\(\s*({TEXT})(?:\s*,\s*({TEXT}))?\s*\)$",
+    issued_by=f"{_SQL}:100, 170",
 )
 def resolve(account: Account, call: Call) -> Result:
     """The number of an experiment or of a run."""
@@ -199,12 +200,12 @@ def resolve(account: Account, call: Call) -> Result:
     return rows([f"SYSTEM$RESOLVE_EXPERIMENT_{call[1] or ''}ID"], [[found]], {})
 
 
-def _add_run(_: Account, experiment: Experiment, match: re.Match[str]) -> None:
+def _add_run(account: Account, experiment: Experiment, match: re.Match[str]) -> None:
     name = unquoted(match["run"])
     if name in experiment.runs:
         raise exists("Run", name)
-    source = json.loads(literals.text(match["source"])) if match["source"] else {}
-    experiment.runs[name] = Run(name, _.experiments.next_id(), source=source)
+    source: dict[str, Any] = json.loads(literals.text(match["source"])) if match["source"] else {}
+    experiment.runs[name] = Run(name, account.experiments.next_id(), source=source)
 
 
 def _commit_run(_: Account, experiment: Experiment, match: re.Match[str]) -> None:
@@ -271,7 +272,7 @@ def alter(account: Account, call: Call) -> Result:
 @handles(rf"^SHOW\s+RUNS(?:\s+LIKE\s+({TEXT}))?\s+IN\s+EXPERIMENT\s+({NAME})$", issued_by=f"{_SQL}:278")
 def show_runs(account: Account, call: Call) -> Result:
     """The runs of an experiment."""
-    pattern = literals.text(call[1]) if call[1] else "%"
+    pattern = literals.pattern(call[1])
     found = [
         {
             "created_on": run.created,
@@ -290,9 +291,9 @@ def show_runs(account: Account, call: Call) -> Result:
 )
 def show_values(account: Account, call: Call) -> Result:
     """The metrics at their highest step, or the parameters, of one run or of all."""
-    pattern = literals.text(call[2]) if call[2] else "%"
+    pattern = literals.pattern(call[2])
     experiment = account.experiments[call.name(3)]
-    runs = [experiment.run(call[4])] if call[4] else list(experiment.runs.values())
+    runs = [experiment.run(str(call[4]))] if call[4] else list(experiment.runs.values())
     metrics = str(call[1]).upper() == "METRICS"
     found = [
         [run.name, value["name"], value["value"], value.get("step")]

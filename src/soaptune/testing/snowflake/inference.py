@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from soaptune.testing.snowflake import literals
 from soaptune.testing.snowflake.names import Name, unquoted
 from soaptune.testing.snowflake.results import SqlError, missing
-from soaptune.testing.snowflake.service_functions import register
 from soaptune.testing.snowflake.service_container import Container, ContainerError
+from soaptune.testing.snowflake.service_functions import register
 from soaptune.testing.snowflake.service_ingress import Ingress
 
 if TYPE_CHECKING:
@@ -75,12 +75,17 @@ class Service:
     @property
     def engine(self) -> str | None:
         """The inference engine that was asked for, such as ``vllm``; here the SDK's own code answers in its place."""
-        return (self.spec.get("inference_engine_spec") or {}).get("inference_engine_name")
+        return self._engine_spec.get("inference_engine_name")
 
     @property
     def engine_args(self) -> list[str]:
         """The engine's arguments."""
-        return list((self.spec.get("inference_engine_spec") or {}).get("inference_engine_args") or [])
+        return list(self._engine_spec.get("inference_engine_args") or [])
+
+    @property
+    def _engine_spec(self) -> dict[str, Any]:
+        spec: dict[str, Any] | None = self.spec.get("inference_engine_spec")
+        return spec or {}
 
     def note(self, line: str) -> None:
         """Adds a line to the log."""
@@ -101,6 +106,7 @@ class Services:
         self._warehouse: dict[Path, Service] = {}
         self._closed = False
         self._count = 0
+        self._error: str | None = None
         register(account)
 
     def get(self, name: Name) -> Service | None:
@@ -139,6 +145,22 @@ class Services:
                 raise SqlError(2002, text, "42710")
             self._services[service.name] = service
             return service
+
+    def failed(self, error: str) -> None:
+        """Notes what went wrong in a function that a statement called."""
+        with self.lock:
+            self._error = error
+
+    def take_error(self) -> SqlError | None:
+        """What went wrong last in a function that a statement called, once."""
+        with self.lock:
+            error, self._error = self._error, None
+        return SqlError(100351, error, "22023") if error else None
+
+    def fail(self, service: Service, error: ContainerError) -> None:
+        """Gives a service up that did not start; it stays listed, and so does its log."""
+        service.status, service.message = "FAILED", str(error)
+        self._end(service)
 
     def log_file(self) -> Path:
         """A new file for a log."""
@@ -194,6 +216,8 @@ class Services:
                     raise ContainerError("the account is closed")
                 scratch = self.folder / f"container-{len(self._services)}-{id(service)}"
                 workers = int(service.spec.get("num_workers") or 1)
+                if service.container is not None:
+                    service.container.stop()
                 service.container = Container(service.version.packed, scratch, service.log, workers=workers)
             service.container.wait_until_ready()
             if service.spec.get("ingress_enabled") and service.ingress is None:

@@ -1,4 +1,4 @@
-"""Lineage: from which runs and datasets a model's version came, as the SDK asks for it in Snowflake's graph language."""
+"""Lineage: from which runs and datasets a model's version came, asked for in Snowflake's graph language."""
 
 from __future__ import annotations
 
@@ -41,11 +41,12 @@ def edges(account: Account) -> Iterator[tuple[Node, Node]]:
     """What came from what: the sources that the SDK has written into the models' manifests (model_manifest.py:184)."""
     for model in account.models:
         for version in list(model.versions.values()):
-            for source in version.manifest.get("lineage_sources") or []:
+            sources: list[dict[str, str]] = version.manifest.get("lineage_sources") or []
+            for source in sources:
                 if source["type"] in _DOMAINS and source.get("version"):
                     entity = qualified(source["entity"], model.name.database, model.name.schema)
                     # A dataset's version is written as it stands, a run as an identifier.
-                    raw = str(source["version"])
+                    raw = source["version"]
                     name = raw if source["type"] == "DATASET" else unquoted(raw)
                     yield Node(source["type"], entity, name), Node("MODULE", model.name, version.name)
 

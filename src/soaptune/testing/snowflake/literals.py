@@ -31,13 +31,21 @@ def text(literal: str) -> str:
         raise SqlError(1003, f"SQL compilation error:\nsyntax error: {literal} is not a text in quotes.", "42000")
     if literal.startswith("$$"):
         return literal[2:-2]
-    inner = re.sub(r"\\(.)|''", lambda m: _ESCAPES.get(m[1], m[1]) if m[1] else "'", literal[1:-1], flags=re.DOTALL)
-    return inner
+    return re.sub(r"\\(.)|''", lambda m: _ESCAPES.get(m[1], m[1]) if m[1] else "'", literal[1:-1], flags=re.DOTALL)
 
 
 def texts(sql: str) -> list[str]:
     """All texts in quotes or between dollars, in order."""
     return [text(found) for found in _TEXT.findall(sql)]
+
+
+def pattern(literal: str | None) -> str:
+    """What a SHOW looks for: the text after LIKE, or any name if there is none.
+
+    Raises:
+        SqlError: If it is not a text.
+    """
+    return text(literal) if literal else "%"
 
 
 def like(pattern: str, name: str) -> bool:
@@ -49,7 +57,7 @@ def like(pattern: str, name: str) -> bool:
 
 
 def now() -> str:
-    """This second, as an answer's timestamp column has it."""
+    """The current second, as an answer's timestamp column has it."""
     return str(int(time.time()))
 
 

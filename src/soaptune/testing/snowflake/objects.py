@@ -14,6 +14,7 @@ from soaptune.testing.snowflake.statements import Call, handles
 
 if TYPE_CHECKING:
     from soaptune.testing.snowflake.account import Account
+    from soaptune.testing.snowflake.sessions import Session
 
 _WAREHOUSE = (
     "name state type size running queued is_default is_current auto_suspend auto_resume created_on owner comment"
@@ -180,11 +181,10 @@ def show_schemas(account: Account, call: Call) -> Result:
     if wanted and database not in _databases(call):
         raise missing("Database", names.written(str(database)))
     found: list[dict[str, Any]] = []
-    for of, name in call.session.duck("SELECT catalog_name, schema_name FROM information_schema.schemata ORDER BY ALL"):
-        if database not in (None, of) or of not in _databases(call) or str(name).upper() in _HIDDEN:
-            continue
-        name = "INFORMATION_SCHEMA" if name == "information_schema" else str(name)
-        if literals.like(pattern, name):
+    for of in _databases(call) if database is None else [database]:
+        for name in sorted({*call.session.schemas(str(of)), "INFORMATION_SCHEMA"}):
+            if name.upper() in _HIDDEN or not literals.like(pattern, name) or name == "information_schema":
+                continue
             found.append(
                 {
                     "created_on": literals.now(),
@@ -211,12 +211,22 @@ def create_database(account: Account, call: Call) -> Result:
         if call[1]:
             return status(f"{name} already exists, statement succeeded.")
         raise exists("Object", names.written(name))
-    session.run(f"CREATE DATABASE {names.quoted(name)}")
-    session.duck(f'CREATE SCHEMA {names.quoted(name)}."PUBLIC"')
+    _attach(session, name)
     session.stand(name, "PUBLIC")
     account.grants.own(session.role, "DATABASE", (name,))
     account.grants.own(session.role, "SCHEMA", (name, "PUBLIC"))
     return status(f"Database {name} successfully created.")
+
+
+def _attach(session: Session, name: str) -> None:
+    """What fakesnow does for a new database, also for a name that needs quotes."""
+    from fakesnow import info_schema, macros
+
+    catalog, literal = names.quoted(name), "'" + name.replace("'", "''") + "'"
+    session.duck(f"ATTACH DATABASE ':memory:' AS {catalog}")
+    for script in (info_schema.per_db_creation_sql(catalog), macros.creation_sql(catalog)):
+        session.duck(script.replace(f"'{catalog}'", literal))
+    session.duck(f'CREATE SCHEMA {catalog}."PUBLIC"')
 
 
 @handles(rf"^CREATE\s+(OR\s+REPLACE\s+)?(?:TRANSIENT\s+)?SCHEMA\s+(IF\s+NOT\s+EXISTS\s+)?({NAME})", issued_by="users")
@@ -237,16 +247,25 @@ def create_schema(account: Account, call: Call) -> Result:
     return status(f"Schema {name} successfully created.")
 
 
-@handles(rf"^DROP\s+(?:SCHEMA|DATABASE)\s+(?:IF\s+EXISTS\s+)?({NAME})", issued_by="users")
+@handles(rf"^DROP\s+(SCHEMA|DATABASE)\s+(IF\s+EXISTS\s+)?({NAME})", issued_by="users")
 def drop_schema(account: Account, call: Call) -> Result | None:
-    """DROP SCHEMA and DROP DATABASE: their stages go with them, their tables are fakesnow's matter."""
-    found = names.parts(str(call[1]))
-    schema = re.match(r"DROP\s+SCHEMA", call.sql, re.IGNORECASE)
-    within = (call.session.database or "", *found) if schema and len(found) == 1 else found
+    """DROP SCHEMA and DROP DATABASE: their stages go with them; the tables of a schema are fakesnow's matter."""
+    found, session = names.parts(str(call[3])), call.session
+    schema = str(call[1]).upper() == "SCHEMA"
+    within = (session.database or "", *found) if schema and len(found) == 1 else found
     for stage in account.stages.all():
         if stage.name[: len(within)] == within:
             account.stages.drop(stage.name)
-    return None
+    if schema:
+        return None
+    name = found[0]
+    if name in _databases(call):
+        if name == session.database:
+            session.leave()
+        session.duck(f"DETACH {names.quoted(name)}")
+    elif not call[2]:
+        raise missing("Database", names.written(name))
+    return status(f"{name} successfully dropped.")
 
 
 @handles(rf"^DESC(?:RIBE)?\s+(?:DATABASE|SCHEMA)\s+({NAME})\s*$", issued_by="users")

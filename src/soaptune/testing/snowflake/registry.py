@@ -42,7 +42,9 @@ _VERSION_COLUMNS = (
 ).split()
 
 
-@handles(r"^SELECT\s+SYSTEM\$ML_PLATFORM_CAPABILITIES\(\)", issued_by="snowflake/ml/_internal/platform_capabilities.py:155")
+@handles(
+    r"^SELECT\s+SYSTEM\$ML_PLATFORM_CAPABILITIES\(\)", issued_by="snowflake/ml/_internal/platform_capabilities.py:155"
+)
 def capabilities(_: Account, __: Call) -> Result:
     """What the account can."""
     return rows(["FEATURES"], [[json.dumps(CAPABILITIES)]])
@@ -57,7 +59,9 @@ def describe_repository(_: Account, call: Call) -> Result:
     name = call.name()
     if name != PYPI:
         raise missing("Artifact repository", name.dotted)
-    return literals.listing(["created_on", "name", "type"], [{"created_on": literals.now(), "name": name.name, "type": "PIP"}])
+    return literals.listing(
+        ["created_on", "name", "type"], [{"created_on": literals.now(), "name": name.name, "type": "PIP"}]
+    )
 
 
 @handles(
@@ -79,7 +83,7 @@ def packages(_: Account, call: Call) -> Result:
 )
 def show_models(account: Account, call: Call) -> Result:
     """The models of a schema."""
-    pattern = literals.text(call[1]) if call[1] else "%"
+    pattern = literals.pattern(call[1])
     depth = {"ACCOUNT": 0, "DATABASE": 1}.get((call[2] or "SCHEMA").upper(), 2)
     here = call.resolve(f"{call[3]}.{'X' * (depth == 2) or 'X.X'}") if call[3] else call.resolve("X")
     found = [
@@ -104,7 +108,7 @@ def show_models(account: Account, call: Call) -> Result:
 @handles(rf"^SHOW\s+VERSIONS(?:\s+LIKE\s+({TEXT}))?\s+IN\s+MODEL\s+({NAME})$", issued_by=f"{_SQL}/model.py:71")
 def show_versions(account: Account, call: Call) -> Result:
     """The versions of a model."""
-    pattern = literals.text(call[1]) if call[1] else "%"
+    pattern = literals.pattern(call[1])
     model = account.models[call.name(2)]
     found: list[dict[str, Any]] = []
     for version in model.versions.values():
@@ -287,7 +291,7 @@ def get_tag(account: Account, call: Call) -> Result:
     return rows(["TAG_VALUE"], [[account.models[name].tags.get(tag)]])
 
 
-@handles(rf"\bTAG_REFERENCES\(({TEXT}),\s*'MODULE'\)\)$", issued_by=f"{_SQL}/tag.py:107")
+@handles(rf"\bTAG_REFERENCES\(({TEXT}),\s*'MODULE'\)\)$", issued_by=f"{_SQL}/tag.py:86")
 def list_tags(account: Account, call: Call) -> Result:
     """All tags of a model."""
     tags = account.models[call.resolve(literals.text(str(call[1])))].tags

@@ -92,8 +92,10 @@ def register(account: Account) -> None:
             else:
                 container = account.services.container(account.services[full])
             return json.dumps(container.call(method, [row])[0])
-        except ContainerError as error:
-            raise ValueError(f"Request to the function {method} of {full.dotted} failed: {error}") from error
+        except (ContainerError, SqlError) as error:
+            # Fakesnow loses what a function raises; whoever answers the client asks for it.
+            account.services.failed(f"Request failed for service function {full.dotted}!{method}: {error}")
+            raise
 
     account.fake.duck_conn.create_function(
         FUNCTION, answer, None, "VARCHAR", null_handling="special", side_effects=True

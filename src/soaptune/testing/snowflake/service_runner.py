@@ -12,7 +12,6 @@ import asyncio
 import inspect
 import json
 import os
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -126,8 +125,7 @@ class Method:
             raise BadRequest(f"the parameter '{name}' cannot be {value!r}: {error}") from error
 
     def _call(self, records: Sequence[dict[str, Any]], params: dict[str, Any]) -> list[dict[str, Any]]:
-        import numpy
-        import pandas
+        import pandas  # pyright: ignore[reportMissingTypeStubs]
 
         frame: Any = pandas.DataFrame([{name: record[name] for name in self.inputs} for record in records])
         try:
@@ -136,7 +134,7 @@ class Method:
             raise BadRequest(f"the rows do not fit the method's signature: {error}") from error
         found: Any = self.run(frame, **params)
         # None survives only in a column of objects.
-        plain: Any = found.astype(object).where(found.notna(), None).replace({numpy.nan: None})
+        plain: Any = found.astype(object).where(found.notna(), None).replace({float("nan"): None})
         return plain.to_dict("records")
 
 
@@ -151,8 +149,8 @@ def _list_of(value: Any, kind: type, problem: str) -> list[Any]:
 
 def load(folder: Path) -> dict[str, Method]:
     """The methods of a packed model, by the name under which they are called over HTTP."""
-    from snowflake.ml._internal.platform_capabilities import PlatformCapabilities
-    from snowflake.ml.model._packager import model_packager
+    from snowflake.ml._internal.platform_capabilities import PlatformCapabilities  # pyright: ignore[reportMissingTypeStubs]
+    from snowflake.ml.model._packager import model_packager  # pyright: ignore[reportMissingTypeStubs]
 
     packager: Any = model_packager.ModelPackager(str(folder))
     # Without a session the capabilities of an account cannot be asked for.
@@ -253,7 +251,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: its lock would be held while the interpreter ends.
+    while os.read(0, 4096):
+        pass
     os._exit(0)
 
 

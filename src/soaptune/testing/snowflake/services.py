@@ -79,7 +79,8 @@ def _check(account: Account, spec: dict[str, Any], version: Version) -> None:
         raise _refused(f"{gpus} GPUs were asked for; a node of {pool.name} ({pool.instance_family}) has {pool.gpus}.")
     engine: dict[str, Any] = spec.get("inference_engine_spec") or {}
     if engine:
-        name, args = engine.get("inference_engine_name"), engine.get("inference_engine_args") or []
+        name = engine.get("inference_engine_name")
+        args: list[Any] = engine.get("inference_engine_args") or []
         if name not in ENGINES:
             raise _refused(f"the inference engine '{name}' is none of {', '.join(ENGINES)}.")
         if int(gpus) < 1:
@@ -106,7 +107,7 @@ def deploy(account: Account, call: Call) -> Result:
     """Makes a service for a model's version: builds its image, starts its container and waits until it answers."""
     content = _specification(account, call)
     spec = _part(content.get("service"), "service")
-    models = content.get("models") or []
+    models: list[dict[str, Any]] = content.get("models") or []
     if len(models) != 1:
         raise _refused(f"{len(models)} models; the emulator serves one.")
     model = account.models[call.resolve(str(models[0]["name"]))]
@@ -124,7 +125,7 @@ def deploy(account: Account, call: Call) -> Result:
         services.wait_for_nodes(made)
         services.start(made)
     except ContainerError as error:
-        made.status, made.message = "FAILED", str(error)
+        services.fail(made, error)
         raise SqlError(395020, f"Model deployment to service {name.dotted} failed: {error}", "42601") from error
     message = f"Model deployed successfully to service {name.dotted}."
     return Result(columns=["SYSTEM$DEPLOY_MODEL"], rows=[[message]])
@@ -182,8 +183,8 @@ def _environment(service: Service) -> dict[str, str]:
 )
 def show_services(account: Account, call: Call) -> Result:
     """The inference services of a place."""
-    pattern = literals.text(call[1]) if call[1] else "%"
-    start = literals.text(call[4]) if call[4] else ""
+    pattern = literals.pattern(call[1])
+    start = literals.text(call[4] or "''")
     place = " ".join(str(call[2] or "SCHEMA").upper().split())
     found: list[dict[str, Any]] = []
     for service in account.services.all():

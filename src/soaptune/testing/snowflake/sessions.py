@@ -135,6 +135,11 @@ class Session:
         self.connection.database, self.connection.database_set = database, True
         self.connection._schema, self.connection.schema_set = schema, schema is not None
 
+    def leave(self) -> None:
+        """Stands nowhere: the current database is about to go."""
+        self.duck("SET schema = '_fs_global.main'")
+        self.connection.database_set = self.connection.schema_set = False
+
     @property
     def number(self) -> int:
         """The id as a number, as CURRENT_SESSION() tells it."""

@@ -7,19 +7,17 @@ beginning of ``@s/job10/file``.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import threading
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from soaptune.testing.snowflake import literals, names
 from soaptune.testing.snowflake.names import NAME, Name
-from soaptune.testing.snowflake.results import Result, SqlError, exists, missing, payload, rows, status
+from soaptune.testing.snowflake.results import Result, SqlError, exists, missing, rows, status
 from soaptune.testing.snowflake.statements import Call, handles
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 LOCATION = r"""(?:'(?:[^'\\]|\\.|'')*'|(?:@|snow://)(?:"(?:[^"]|"")*"|[^\s'"(),;])+|\?)"""
 """The pattern of a path on a stage, in quotes, bare or bound; it has no capturing group."""
 
-_FILE = r"(?:'(?:[^'\\]|\\.|'')*'|file://\S+)"
 _STAGE = re.compile(rf"@({NAME}|~|(?:{NAME}\s*\.\s*)?%{names.PART})(?:/(.*))?", re.DOTALL)
 _SNOW = re.compile(rf"snow://(\w+)/({NAME})(?:/(.*))?", re.DOTALL)
 _SHOWN = (
@@ -172,29 +169,19 @@ def _inside(rest: str | None) -> str:
     return re.sub("/+", "/", rest or "").lstrip("/")
 
 
-def _option(text: str | None, name: str) -> str | None:
+def option(text: str | None, name: str) -> str | None:
+    """What ``NAME = value`` of a statement says, or None.
+
+    Raises:
+        SqlError: If the value is a text that is not closed.
+    """
     found = re.search(rf"\b{name}\s*=\s*('(?:[^'\\]|\\.|'')*'|\w+)", text or "", re.IGNORECASE)
     return None if not found else literals.text(found[1]) if found[1].startswith("'") else found[1]
 
 
-def _flag(text: str | None, name: str, default: bool) -> bool:
-    value = _option(text, name)
-    return default if value is None else value.lower() == "true"
-
-
-def _located(account: Account, call: Call, group: int | str) -> Location:
-    text = str(call[group])
-    return account.stages.locate(str(call.binds[0]) if text == "?" else text, call.session)
-
-
-def _local(text: str) -> str:
-    path = literals.text(text) if text.startswith("'") else text
-    return path.removeprefix("file://")
-
-
 @handles(
     rf"^CREATE\s+(OR\s+REPLACE\s+)?(?:SCOPED\s+)?(TEMP(?:ORARY)?\s+)?STAGE\s+(?:/\*.*?\*/\s*)?(IF\s+NOT\s+EXISTS\s+)?({NAME})(.*)$",
-    issued_by="snowflake/ml/jobs/_utils/payload_utils.py:484, connector/pandas_tools.py:119, users",
+    issued_by="snowflake/ml/jobs/_utils/payload_utils.py:484, snowflake/connector/pandas_tools.py:119, users",
 )
 def create_stage(account: Account, call: Call) -> Result:
     """CREATE STAGE, temporary or not."""
@@ -206,7 +193,7 @@ def create_stage(account: Account, call: Call) -> Result:
             raise exists("Object", name.dotted)
         stages.drop(name)
     session = call.session.id if call[2] else None
-    made = stages.create(name, owner=call.session.role, session=session, comment=_option(call[5], "COMMENT") or "")
+    made = stages.create(name, owner=call.session.role, session=session, comment=option(call[5], "COMMENT") or "")
     made.mountable = "SNOWFLAKE_SSE" in str(call[5]).upper()
     return status(f"Stage area {name.name} successfully created.")
 
@@ -272,119 +259,3 @@ def scope(text: str | None, session: Session) -> tuple[str, ...]:
     if kind and kind[1].upper() == "DATABASE":
         return found[:1]
     return found if len(found) == 2 else (session.database or "", *found)
-
-
-@handles(
-    rf"^PUT\s+(?:/\*.*?\*/\s*)?({_FILE})\s+({LOCATION})(.*)$",
-    issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py:1400, connector/cursor.py:1991",
-)
-def put(account: Account, call: Call) -> Result:
-    """PUT: tells the connector where the stage's folder is."""
-    place = _located(account, call, 2)
-    folder = place.folder / place.inside
-    if account.faults.put_fails():
-        folder = Path("/dev/null/the-upload-shall-fail")
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-    return payload(
-        {
-            **_transfer(folder),
-            "command": "UPLOAD",
-            "src_locations": [_local(str(call[1]))],
-            "autoCompress": _flag(call[3], "AUTO_COMPRESS", True),
-            "sourceCompression": (_option(call[3], "SOURCE_COMPRESSION") or "auto_detect").lower(),
-            "overwrite": _flag(call[3], "OVERWRITE", False),
-            "encryptionMaterial": None,
-        }
-    )
-
-
-@handles(
-    rf"^GET\s+({LOCATION})\s+({_FILE})(.*)$",
-    issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py:1402",
-)
-def get(account: Account, call: Call) -> Result:
-    """GET: tells the connector which files to copy from the stage's folder."""
-    place = _located(account, call, 1)
-    return payload(
-        {
-            **_transfer(place.folder),
-            "command": "DOWNLOAD",
-            "src_locations": place.files(_option(call[3], "PATTERN")),
-            "localLocation": _local(str(call[2])),
-            "autoCompress": False,
-            "overwrite": False,
-            "encryptionMaterial": [],
-        }
-    )
-
-
-def _transfer(folder: Path) -> dict[str, Any]:
-    return {
-        "parallel": 4,
-        "stageInfo": {
-            "locationType": "LOCAL_FS",
-            "location": str(folder),
-            "creds": {},
-            "path": "",
-            "region": "",
-            "endPoint": None,
-        },
-        "operation": "Node",
-        "clientShowEncryptionParameter": False,
-    }
-
-
-@handles(rf"^(?:LIST|LS)\s+({LOCATION})(.*)$", issued_by="snowflake/ml/model/_client/sql/stage.py:28, snowpark")
-def list_files(account: Account, call: Call) -> Result:
-    """LIST."""
-    place = _located(account, call, 1)
-    found: list[list[Any]] = []
-    for name in place.files(_option(call[2], "PATTERN")):
-        path = place.folder / name
-        about = path.stat()
-        found.append([place.shown + name, about.st_size, _md5(path), formatdate(about.st_mtime, usegmt=True)])
-    return rows(["name", "size", "md5", "last_modified"], found, {"size": "fixed"})
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-@handles(rf"^(?:REMOVE|RM)\s+({LOCATION})(.*)$", issued_by="snowflake/ml/jobs/manager.py:195, snowpark")
-def remove(account: Account, call: Call) -> Result:
-    """REMOVE."""
-    place = _located(account, call, 1)
-    found = place.files(_option(call[2], "PATTERN"))
-    for name in found:
-        (place.folder / name).unlink(missing_ok=True)
-    return rows(["name", "result"], [[place.shown + name, "removed"] for name in found])
-
-
-@handles(
-    rf"^COPY\s+FILES\s+INTO\s+({LOCATION})\s+FROM\s+({LOCATION})(.*)$",
-    issued_by="snowflake/ml/jobs/_utils/payload_utils.py:108, snowpark",
-)
-def copy_files(account: Account, call: Call) -> Result:
-    """COPY FILES from one stage to another."""
-    target, source = _located(account, call, 1), _located(account, call, 2)
-    found = source.files(_option(call[3], "PATTERN"))
-    if chosen := re.search(r"\bFILES\s*=\s*\(([^)]*)\)", str(call[3]), re.IGNORECASE):
-        wanted = {source.inside.rstrip("/") + "/" + name for name in literals.texts(chosen[1])}
-        found = [name for name in found if name in {path.lstrip("/") for path in wanted}]
-    copied: list[str] = []
-    for name in found:
-        whole = name == source.inside
-        inside = PurePosixPath(name).name if whole else name[len(source.inside) :].lstrip("/")
-        relative = str(PurePosixPath(target.inside) / inside)
-        path = target.folder / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source.folder / name, path)
-        copied.append(relative)
-    if not _flag(call[3], "DETAILED_OUTPUT", True):
-        return rows(["numOfFilesCopied"], [[len(copied)]], {"numOfFilesCopied": "fixed"})
-    return rows(["file"], [[name] for name in copied])

@@ -59,7 +59,7 @@ def _column(values: list[str | None], kind: str) -> Any:
     return pa.array(values, pa.string())
 
 
-@rewrites(issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py:258, connector/cursor.py (async queries)")
+@rewrites(issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py:258")
 def result_scan(account: Account, session: Session, sql: str) -> str:
     """RESULT_SCAN: an earlier answer, as a table under a name of its own."""
 
@@ -74,7 +74,7 @@ def result_scan(account: Account, session: Session, sql: str) -> str:
     return re.sub(r"\bTABLE\s*\(\s*RESULT_SCAN\s*\(\s*'(?P<query>[^']+)'\s*\)\s*\)", table, sql, flags=re.IGNORECASE)
 
 
-@rewrites(issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py values_statement")
+@rewrites(issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py:821")
 def columns_of_values(account: Account, session: Session, sql: str) -> str:  # noqa: ARG001
     """``$1`` of VALUES, which fakesnow knows as COLUMN1."""
     if not re.search(r"\bFROM\s+\(?\s*VALUES\b", sql, re.IGNORECASE):
@@ -88,7 +88,7 @@ _TEMPORARY = re.compile(
 )
 
 
-@rewrites(issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py create_table_statement")
+@rewrites(issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py:1156")
 def temporary_tables(account: Account, session: Session, sql: str) -> str:  # noqa: ARG001
     """Temporary tables with a qualified name, which DuckDB has not: plain ones that go with the session."""
     match = _TEMPORARY.match(sql)
@@ -100,7 +100,7 @@ def temporary_tables(account: Account, session: Session, sql: str) -> str:  # no
     return f"{match[1]}{match[2]}{sql[match.end() :]}"
 
 
-@rewrites(issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py create_table_statement")
+@rewrites(issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py:1156")
 def if_not_exists(account: Account, session: Session, sql: str) -> str:  # noqa: ARG001
     """CREATE TABLE with its IF NOT EXISTS behind the name, where Snowpark puts it."""
     return re.sub(
@@ -114,7 +114,7 @@ _AS_SELECT = re.compile(
 )
 
 
-@rewrites(issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py create_table_as_select_statement")
+@rewrites(issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py:1243")
 def columns_of_table_as(account: Account, session: Session, sql: str) -> str:  # noqa: ARG001
     """CREATE TABLE with columns AS SELECT: fakesnow describes the query before it has translated it."""
     begun = _AS_SELECT.match(sql)
@@ -130,7 +130,7 @@ def columns_of_table_as(account: Account, session: Session, sql: str) -> str:  #
     return f"{begun[1]} AS SELECT {made} FROM ({sql[end + query.end() :]}) AS GIVEN({given})"
 
 
-@rewrites(issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py merge_statement")
+@rewrites(issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py:2034")
 def source_of_merge(account: Account, session: Session, sql: str) -> str:
     """MERGE ... USING a query: fakesnow runs the query once for each branch, so that it is run here before, once."""
     begun = re.match(rf"MERGE\s+INTO\s+{NAME}(?:\s+(?:AS\s+)?(?!USING\b)\w+)?\s+USING\s*\(", sql, re.IGNORECASE)
@@ -203,9 +203,9 @@ def _values_of(binding: dict[str, Any]) -> Any:
 
 @handles(
     r"^CREATE\s+(?:OR\s+REPLACE\s+)?(?:SCOPED\s+)?TEMP(?:ORARY)?\s+FILE\s+FORMAT\b",
-    issued_by=f"{_PANDAS}:176, snowpark",
+    issued_by=f"{_PANDAS}:176",
 )
-@handles(r"^DROP\s+FILE\s+FORMAT\b", issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py:1437")
+@handles(r"^DROP\s+FILE\s+FORMAT\b", issued_by="snowflake/snowpark/_internal/analyzer/analyzer_utils.py:1457")
 def file_format(account: Account, call: Call) -> Result:  # noqa: ARG001
     """Temporary file formats: what is read says itself what it is."""
     return status("File format successfully created.")
