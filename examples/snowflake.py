@@ -13,6 +13,7 @@ later and ``pip install 'soaptune[all]'``. All text is synthetic: not for clinic
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,4 +156,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # A script's own folder comes first, and this file has the name of Snowflake's packages.
+    sys.path.pop(0)
     main()

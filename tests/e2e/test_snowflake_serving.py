@@ -22,6 +22,8 @@ from soaptune.snowflake.reports import read_report_table
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("fakesnow") is None, reason="needs the extra 'testing'")
 
+DIALOGUE = "Doctor: What brings you in? Patient: I have had a cough for 3 days. Doctor: Any fever? Patient: No."
+
 
 @pytest.fixture
 def account() -> Iterator[Any]:
@@ -89,7 +91,7 @@ def test_a_model_is_evaluated_and_deployed_in_the_account_and_answers(
         st.Deployer(name="notes", require=st.Gates(schema_valid=0.99), service=service).run(model, report, on=backend)
     deployer = st.Deployer(name="notes", task=st.tasks.SOAP, service=service)
     endpoint = deployer.run(model, report, on=backend)
-    note = endpoint.generate(dialogue="Doctor: What brings you in? Patient: A cough for three days.")
+    note = endpoint.generate(dialogue=DIALOGUE)
     assert isinstance(note, st.tasks.SOAPNote)
     start = len(account.statements)
     again = deployer.run(model, report, on=backend)  # what is there is found

@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 __all__ = ["RESERVE_GB", "Needs", "inference_needs", "parameters", "training_needs"]
@@ -49,14 +50,18 @@ class Needs:
 
 
 def parameters(model: str) -> float | None:
-    """The number of parameters that a model's name tells.
+    """The number of parameters that a model's name tells, or the size of its files.
 
     Args:
-        model: A name on the hub or a folder: ``"Qwen/Qwen3-1.7B"``.
+        model: A name on the hub (``"Qwen/Qwen3-1.7B"``) or a folder.
 
     Returns:
-        The number, or None where the name does not tell. For a mixture of experts it is the size of all experts.
+        The number, or None where the name does not tell. For a mixture of experts it is the size of all experts, for
+        a folder of this machine what its weights hold at two bytes each: rather too many than too few.
     """
+    weights = sum(file.stat().st_size for file in Path(model).glob("*.safetensors")) if Path(model).is_dir() else 0
+    if weights:
+        return weights / 2
     found = _SIZE.search(model.rstrip("/").rsplit("/", 1)[-1].replace("_", "-"))
     if found is None:
         return None

@@ -531,7 +531,7 @@ def test_a_preempted_node_fails_the_job_and_says_so(submit: Submit, session: Any
     assert account.pools.find("GPU_POOL").active_nodes == 0
 
 
-def test_the_child_of_a_job_logs_in_and_reads_as_the_source_of_arctic_training_does(submit: Submit, session: Any) -> None:
+def test_the_child_of_a_job_logs_in_and_reads_as_arctic_trainings_source_does(submit: Submit, session: Any) -> None:
     session.sql("create table notes as select 'a note' as S, 1 as N").collect()
     child = """
 from snowflake.ml.data.data_connector import DataConnector

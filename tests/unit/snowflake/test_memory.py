@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,3 +89,8 @@ def test_answering_takes_two_bytes_a_parameter():
     assert needs is not None
     assert needs.gpu_gb == pytest.approx(16 + RESERVE_GB)
     assert inference_needs("gpt2") is None
+
+
+def test_a_folder_tells_its_size_by_its_weights(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(bytes(2_000))
+    assert parameters(str(tmp_path)) == 1_000

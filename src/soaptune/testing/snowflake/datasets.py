@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from soaptune.testing.snowflake import literals
 from soaptune.testing.snowflake.literals import TEXT
@@ -113,8 +113,7 @@ class Datasets:
                 raise SqlError(399020, text, "42710")
             folder = self.folder(name) / "versions" / version
             folder.mkdir(parents=True)
-            write: Any = parquet.write_table  # pyright: ignore[reportUnknownMemberType]
-            write(table, folder / "data_0_0_0.snappy.parquet", compression="snappy")
+            cast("Any", parquet).write_table(table, folder / "data_0_0_0.snappy.parquet", compression="snappy")
             dataset.versions[version] = Version(version, folder, metadata, comment)
 
     def drop_version(self, name: Name, version: str) -> None:
@@ -255,8 +254,7 @@ def add_version(account: Account, call: Call) -> Result:
     for rewrite in account.server.rewrites:
         query = rewrite(account, call.session, query)
     columns, found = call.session.run(query)
-    make: Any = pyarrow.table  # pyright: ignore[reportUnknownMemberType]
-    table = make({column: [row[place] for row in found] for place, column in enumerate(columns)})
+    table = cast("Any", pyarrow).table({column: [row[place] for row in found] for place, column in enumerate(columns)})
     comment = literals.text(str(call["comment"])) if call["comment"] else None
     metadata = literals.text(str(call["metadata"]))
     account.datasets.add_version(name, version, table, metadata=metadata, comment=comment)
