@@ -23,7 +23,6 @@ from rich.console import Console
 from rich.table import Table
 
 import soaptune as st
-from soaptune.deploy.service import ServiceOptions
 
 if __name__ == "__main__":
     # A script's own folder comes first; in it, examples/snowflake.py would hide Snowflake's packages.
@@ -92,7 +91,7 @@ class Probes:
 
     def deploy(self) -> Seen:
         """A version in the registry and a service that answers."""
-        service = ServiceOptions(gpus=self.gpus, takes_over=True)
+        service = st.ServiceOptions(gpus=self.gpus, takes_over=True)
         deployer = st.Deployer(name="soaptune-smoke", task=st.tasks.SOAP, service=service)
         endpoint = deployer.run(self.model, self.report, on=self.backend)
         try:

@@ -22,7 +22,6 @@ from typing import Any
 from rich.console import Console
 
 import soaptune as st
-from soaptune.deploy.service import ServiceOptions
 
 DIALOGUE = """\
 Doctor: What brings you in today?
@@ -88,7 +87,7 @@ def walk(backend: st.SnowflakeBackend, recipe: Recipe) -> Walk:
     say(report)
 
     say("\n[bold]4. Deploy[/]: a version in the Model Registry and a service that answers")
-    deployer = st.Deployer(name="soap-notes", task=st.tasks.SOAP, service=ServiceOptions(gpus=recipe.gpus))
+    deployer = st.Deployer(name="soap-notes", task=st.tasks.SOAP, service=st.ServiceOptions(gpus=recipe.gpus))
     endpoint = deployer.run(model, report, on=backend)
     say(endpoint, markup=False)
     note = endpoint.generate(dialogue=DIALOGUE)

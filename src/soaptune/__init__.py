@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from soaptune.data.generator import DataGenerator
     from soaptune.deploy.deployer import Deployer
     from soaptune.deploy.gates import Gates
+    from soaptune.deploy.service import ServiceOptions
     from soaptune.errors import SoaptuneError, Violation
     from soaptune.evaluate import judges
     from soaptune.evaluate.evaluator import Evaluator
@@ -45,6 +46,7 @@ __all__ = [
     "LocalBackend",
     "Metric",
     "Model",
+    "ServiceOptions",
     "SnowflakeBackend",
     "SoaptuneError",
     "Task",
@@ -73,6 +75,7 @@ if not TYPE_CHECKING:
         "LocalBackend": "jobs.local",
         "Metric": "handles.report",
         "Model": "handles.model",
+        "ServiceOptions": "deploy.service",
         "SnowflakeBackend": "snowflake.backend",
         "SoaptuneError": "errors",
         "Task": "tasks.task",

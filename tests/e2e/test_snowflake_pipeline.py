@@ -10,7 +10,6 @@ import pytest
 
 import soaptune as st
 from examples.snowflake import DIALOGUE, Recipe, walk
-from soaptune.deploy.service import ServiceOptions
 from soaptune.errors import JobFailed
 from tests.e2e.helpers import small
 
@@ -18,7 +17,7 @@ if importlib.util.find_spec("fakesnow") is None:
     pytest.skip("needs the extra 'testing'", allow_module_level=True)
 
 RECIPE = Recipe(preset="tiny-lora", num_samples=40, max_steps=2, gpus=0)
-SERVICE = ServiceOptions(gpus=0)
+SERVICE = st.ServiceOptions(gpus=0)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ PUBLIC = [
     "LocalBackend",
     "Metric",
     "Model",
+    "ServiceOptions",
     "SnowflakeBackend",
     "SoaptuneError",
     "Task",
