@@ -230,13 +230,16 @@ class Deployer(Step, Generic[OutT]):
         self._refuse(model, report)
         return self._submit(model, report, on=on, key=key)
 
-    def run(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> Endpoint[OutT]:
+    def run(
+        self, model: Model, report: EvalReport | None = None, *, on: Backend, key: str | None = None
+    ) -> Endpoint[OutT]:
         """Starts the endpoint and waits until it answers.
 
         Args:
             model: The model to serve.
             report: Its report.
             on: Where it runs.
+            key: Idempotency key: running again under the same key gives the endpoint that is there already.
 
         Returns:
             The endpoint.
@@ -248,7 +251,7 @@ class Deployer(Step, Generic[OutT]):
             JobTimeout: It did not answer within `startup_timeout` and was stopped.
         """
         patience = self._patience(on)
-        with cancelled_by_interrupt(on) as key:
+        with cancelled_by_interrupt(on, key) as key:
             job = self.submit(model, report, on=on, key=key)
             try:
                 job.wait(patience)

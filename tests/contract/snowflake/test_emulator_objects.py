@@ -91,6 +91,16 @@ def test_who_makes_an_object_owns_it(session: Session) -> None:
     assert owner["grantee_name"] == "SYSADMIN"
 
 
+def test_who_makes_a_table_owns_it_in_anybodys_schema(session: Session) -> None:
+    session.sql("use role ACCOUNTADMIN").collect()
+    session.sql("create schema theirs").collect()
+    session.sql("use role TEST_ROLE").collect()
+    session.sql("create table TEST_DB.theirs.notes as select 1 as n").collect()
+    granted = _rows(session, "show grants to role TEST_ROLE")
+    owned = [row["name"] for row in granted if (row["privilege"], row["granted_on"]) == ("OWNERSHIP", "TABLE")]
+    assert owned == ["TEST_DB.THEIRS.NOTES"]
+
+
 def test_an_integration_opens_the_hosts_of_its_rules(session: Session) -> None:
     session.sql(
         "create or replace network rule hub mode = egress type = host_port "

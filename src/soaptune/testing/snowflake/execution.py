@@ -122,6 +122,7 @@ class Execution:
         if answer.get("success"):
             data = with_null_timestamps(answer["data"])
             restore_types(data.get("rowtype") or [], sql)
+            self._account.grants.made_by(session, sql)
             return {**answer, "data": data}
         if failed := self._account.ai.take_error() or self._account.services.take_error():
             return failed.body

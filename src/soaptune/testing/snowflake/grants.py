@@ -16,12 +16,17 @@ from soaptune.testing.snowflake.statements import Call, handles
 
 if TYPE_CHECKING:
     from soaptune.testing.snowflake.account import Account
+    from soaptune.testing.snowflake.sessions import Session
 
 _COLUMNS = "created_on privilege granted_on name granted_to grantee_name grant_option granted_by".split()
 _KINDS = (
     r"COMPUTE\s+POOL|EXTERNAL\s+ACCESS\s+INTEGRATION|IMAGE\s+REPOSITORY|NETWORK\s+RULE|INTEGRATION|WAREHOUSE|DATABASE|"
     r"SCHEMA|STAGE|TABLE|VIEW|SECRET|MODEL|SERVICE|EXPERIMENT"
 )
+_TABLE = re.compile(
+    rf"^\s*CREATE\s+(?:OR\s+REPLACE\s+)?(?:\w+\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(?P<name>{NAME})", re.IGNORECASE
+)
+_OWNED = ("OWNERSHIP", "TABLE")
 _PARTS = {"DATABASE": 1, "WAREHOUSE": 1, "INTEGRATION": 1, "COMPUTE POOL": 1, "SCHEMA": 2}
 
 
@@ -67,6 +72,19 @@ class Grants:
     def own(self, role: str, kind: str, name: tuple[str, ...]) -> None:
         """Makes a role the owner of an object."""
         self.give("OWNERSHIP", kind, name, role)
+
+    def made_by(self, session: Session, sql: str) -> None:
+        """Makes a role the owner of the table that its statement has created.
+
+        Args:
+            session: Who ran the statement.
+            sql: The statement, which succeeded.
+        """
+        if found := _TABLE.match(sql):
+            name = names.qualified(found["name"], session.database, session.schema)
+            with self._lock:
+                self._grants = [g for g in self._grants if (g.privilege, g.kind, g.name) != (*_OWNED, tuple(name))]
+            self.own(session.role, "TABLE", tuple(name))
 
     def take(self, privilege: str | None, kind: str, name: tuple[str, ...], role: str) -> None:
         """Revokes a privilege, or all with None."""
@@ -177,12 +195,14 @@ def show_roles(account: Account, call: Call) -> Result:
 
 
 def _made(account: Account, call: Call, grants: Sequence[Grant]) -> list[Grant]:
-    """What roles own without a statement that says so: their stages, and the tables in the schemas that are theirs."""
+    """What roles own unsaid: their stages, and the tables in their schemas that nobody was seen to make."""
     owned = {grant.name: grant.role for grant in grants if (grant.privilege, grant.kind) == ("OWNERSHIP", "SCHEMA")}
-    tables = call.session.duck("SELECT table_catalog, table_schema, table_name FROM information_schema.tables")
+    known = {grant.name for grant in grants if (grant.privilege, grant.kind) == _OWNED}
+    found = call.session.duck("SELECT table_catalog, table_schema, table_name FROM information_schema.tables")
+    tables = [tuple(table) for table in found if tuple(table) not in known and table[:2] in owned]
     return [
         *(Grant("OWNERSHIP", "STAGE", tuple(stage.name), stage.owner) for stage in account.stages.all()),
-        *(Grant("OWNERSHIP", "TABLE", tuple(table), owned[table[:2]]) for table in tables if table[:2] in owned),
+        *(Grant(*_OWNED, table, owned[table[:2]]) for table in tables),
     ]
 
 
