@@ -11,7 +11,15 @@ from pydantic import Field, field_validator
 
 from soaptune.config import Config
 from soaptune.data.plan import CortexPlan, GeneratePlan, Mode, Shares
-from soaptune.errors import DataError, MissingExtraError, SoaptuneError, Violation, raise_on_errors
+from soaptune.errors import (
+    BackendError,
+    ConfigError,
+    DataError,
+    MissingExtraError,
+    SoaptuneError,
+    Violation,
+    raise_on_errors,
+)
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.preparation import target_sizes
 from soaptune.jobs.backend import Backend
@@ -118,8 +126,7 @@ class DataGenerator(Step):
                 )
             )
         try:
-            # How many rows a model answers well is not known before.
-            target_sizes(self.split, self.num_samples if self.mode == "heuristic" else 10**9)
+            target_sizes(self.split, self._most_rows())
         except DataError as error:
             found.append(Violation(path="split", code="split", message=str(error)))
         shares = [] if self.verbosity is None else list(self.verbosity.values())
@@ -255,11 +262,12 @@ class DataGenerator(Step):
             if level not in levels
         ]
 
-    def submit(self, *, on: Backend) -> Job[Dataset]:
+    def submit(self, *, on: Backend, key: str | None = None) -> Job[Dataset]:
         """Starts the job and comes back at once.
 
         Args:
             on: Where it runs.
+            key: Idempotency key: submitting again under the same key gives the job that is there already.
 
         Returns:
             The job; its ``result()`` is the dataset.
@@ -267,13 +275,14 @@ class DataGenerator(Step):
         Raises:
             CheckFailed: The check or the preflight found an error.
         """
-        return self._submit(on=on)
+        return self._submit(on=on, key=key)
 
-    def run(self, *, on: Backend) -> Dataset:
+    def run(self, *, on: Backend, key: str | None = None) -> Dataset:
         """Makes the dataset, with a progress bar.
 
         Args:
             on: Where it runs.
+            key: Idempotency key: running again under the same key gives the dataset that is there already.
 
         Returns:
             The dataset.
@@ -282,9 +291,11 @@ class DataGenerator(Step):
             CheckFailed: The check or the preflight found an error.
             JobFailed: The job failed; the error has the last lines of its log.
         """
-        return self._run(on=on)
+        return self._run(on=on, key=key)
 
     def _table(self, on: Any) -> Name:
+        if on.name != "snowflake":
+            raise ConfigError("mode='cortex' runs on a SnowflakeBackend: Cortex is a part of Snowflake")
         text = self.table or re.sub(r"\W+", "_", self.task.name).upper()
         return parse(text, database=on.database_name, schema=on.schema_name)
 
@@ -292,9 +303,12 @@ class DataGenerator(Step):
         from soaptune.snowflake.tablequery import Place
 
         name = self._table(on)
-        splits = target_sizes(self.split, self.num_samples)
+        splits = target_sizes(self.split, self._most_rows())
         tables = [f"{name.name}_{split.upper()}" for split in (*splits, "manifest")]
-        there = Place(on.connection, name.database, name.schema).there(tables)
+        try:
+            there = Place(on.connection, name.database, name.schema).there(tables)
+        except BackendError:
+            return  # no such database, no connection: the backend's own preflight says which, and what mends it
         if there and not self.overwrite:
             yield Violation(
                 path="table",
@@ -303,6 +317,10 @@ class DataGenerator(Step):
                 message=f"{name} has {', '.join(there)} already; unless that is this very dataset, the job will fail.",
                 hint="Choose another name with table=..., or replace them with overwrite=True.",
             )
+
+    def _most_rows(self) -> int:
+        # How many rows a model answers well is not known before.
+        return self.num_samples if self.mode == "heuristic" else 10**9
 
     def _plan(self) -> GeneratePlan:
         return GeneratePlan(

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zipfile
 from datetime import datetime, timezone
 from pathlib import Path
@@ -35,6 +36,9 @@ _ARCHIVE = "soaptune.zip"
 _MANIFEST = "manifest.json"
 _GRACE = 20.0
 """Seconds that the command has to end when the job is cancelled; Snowflake gives a container 30."""
+
+_AGAIN = (1.0, 5.0, 15.0)
+"""Seconds before a file that the stage did not take is sent again: hours of work may be in it."""
 
 _LARGEST_RECORD = 20_000_000
 """Bytes up to which a record is mirrored while it grows: each time it is sent as a whole."""
@@ -97,11 +101,17 @@ def _run(entrypoint: list[str], stage: Path, work: Path) -> int:
             mirror.start()
         code = process.wait()
         pump.join(timeout=5.0)  # what the command has left running may hold the log open; it ends with the container
-        if mirror is not None:
-            mirror.finish(whole=not told)
+        end = _end(code, told)
+        try:
+            if mirror is not None:
+                mirror.finish(whole=not told)
+        except OSError as error:
+            if code == 0:
+                code, end = 1, {"state": "failed", "reason": f"its output could not be copied to the stage: {error}"}
+                print(f"soaptune: {end['reason']}", flush=True)
         with contextlib.suppress(OSError):
             _copy(Path(log.name), stage / "log.txt")
-    _record(stage, "ended", exit_code=code, **_end(code, told))
+    _record(stage, "ended", exit_code=code, **end)
     return code
 
 
@@ -178,7 +188,7 @@ def _pump(source: IO[bytes] | None, log: Path) -> None:
     if source is None:
         return
     out = sys.stdout.buffer
-    with log.open("ab", buffering=0) as file:
+    with source, log.open("ab", buffering=0) as file:
         # What is there, at once: a reader would wait until its buffer is full.
         while piece := os.read(source.fileno(), 65536):
             file.write(piece)
@@ -214,13 +224,20 @@ class _Mirror:
         files = sorted(path for path in self._source.rglob("*") if path.is_file()) if whole else self._records()
         # The manifest says that the folder is finished, so everything it speaks of must be there before it is.
         for file in sorted(files, key=lambda path: (path == self._source / _MANIFEST, str(path))):
-            self._send(file)
+            for pause in _AGAIN:
+                try:
+                    self._send(file)
+                    break
+                except OSError:
+                    time.sleep(pause)
+            else:
+                self._send(file)
 
     def _watch(self) -> None:
         while not self._over.wait(self._pause):
-            for file in self._records():
-                # It may be gone again, or the stage be out of reach for the moment; the end copies it anyway.
-                with contextlib.suppress(OSError):
+            # A file may be gone again, or the stage be out of reach for the moment; the end copies it anyway.
+            with contextlib.suppress(OSError):
+                for file in self._records():
                     self._send(file)
 
     def _records(self) -> list[Path]:

@@ -88,7 +88,9 @@ def _leftovers(backend: SnowflakeBackend, age: timedelta | None, chosen: set[str
             record = backend.records.read(name)
         if before is not None and (record is None or record.time > before):
             continue
-        if record is not None and backend.job(name).status not in ENDED:
+        # Of a job whose record cannot be read its services tell: it may be at work all the same.
+        runs = backend.job(name).status not in ENDED if record is not None else any(s.is_at_work for s in own)
+        if runs:
             if chosen is not None:
                 raise BackendError(f"the job {name} has not ended: cancel() it first")
             continue

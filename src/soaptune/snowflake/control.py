@@ -20,6 +20,8 @@ __all__ = ["PREFIX", "Control", "Service"]
 PREFIX = "SOAPTUNE_"
 """How the names of our jobs begin; nothing else is ever listed or removed."""
 
+_OVER = frozenset({"DONE", "FAILED", "INTERNAL_ERROR", "CANCELLED", "DELETING", "DELETED"})
+
 
 @dataclass(frozen=True)
 class Service:
@@ -38,6 +40,11 @@ class Service:
     message: str = ""
     created: datetime | None = None
     ended: datetime | None = None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has not ended, as far as is known."""
+        return self.status not in _OVER
 
 
 class Control:
@@ -74,13 +81,21 @@ class Control:
         return self._service(_columns(rows[0])) if rows else self._history(name)
 
     def find(self, job: str) -> Service | None:
-        """The service of a job; the newest, should there be several.
+        """The service of a job; the oldest, should there be several.
+
+        Args:
+            job: The name under which the job was submitted.
+        """
+        return next(iter(self.all_of(job)), None)
+
+    def all_of(self, job: str) -> list[Service]:
+        """All services of a job, the oldest first. More than one is what two processes with one key leave.
 
         Args:
             job: The name under which the job was submitted.
         """
         found = [one for one in self.services(job) if one.name.name == job or one.name.name.startswith(f"{job}_")]
-        return max(found, key=_created, default=None)
+        return sorted(found, key=_created)
 
     def services(self, prefix: str = PREFIX) -> list[Service]:
         """The job services whose names begin with a prefix.
@@ -190,5 +205,5 @@ def _time(value: Any) -> datetime | None:
         return None
 
 
-def _created(service: Service) -> float:
-    return service.created.timestamp() if service.created is not None else 0.0
+def _created(service: Service) -> tuple[float, str]:
+    return service.created.timestamp() if service.created is not None else 0.0, service.name.name

@@ -39,7 +39,7 @@ _STATES: dict[str, JobStatus] = {
 }
 
 _SENT_WITHIN = timedelta(minutes=15)
-"""After which a submission without a service will not get one any more."""
+"""How long after its last file a submission without a service may still get one."""
 
 _LATE = 15.0
 """Seconds that the last lines of a log may come after the end of the job."""
@@ -239,11 +239,14 @@ class SnowflakeJob(Job[Any]):
         note = self._note("ended")
         if note.get("state") in ENDED:
             return {"state": note["state"], "time": str(note.get("time", "")), "reason": str(note.get("reason", ""))}
+        files = self._folder.list()
+        if not files:
+            raise JobNotFound(f"the files of the job {self.id} were removed: {self._folder.location}")
         if sent or self._note("started"):
             return {"state": "failed", "time": _now(), "reason": "its service was removed before it had ended"}
-        if not self._folder.list():
-            raise JobNotFound(f"the files of the job {self.id} were removed: {self._folder.location}")
-        if datetime.now(timezone.utc) - self._record.time < _SENT_WITHIN:
+        # A large input goes up for longer than that: as long as files come, somebody is at it.
+        moved = [file.modified for file in files if file.modified is not None]
+        if datetime.now(timezone.utc) - max([self._record.time, *moved]) < _SENT_WITHIN:
             return {"state": "pending"}
         reason = "it was never sent: submit it again under the same key"
         return {"state": "failed", "time": _now(), "reason": reason}

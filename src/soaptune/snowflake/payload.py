@@ -121,7 +121,7 @@ def _add_code(folder: Path, code: Path, app: Path) -> None:
 
 
 def _pack(folder: Path, archive: Path) -> None:
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as file:
         for path in sorted(folder.rglob("*")):
             file.write(path, path.relative_to(folder).as_posix())
 

@@ -41,7 +41,7 @@ torch, numpy, pandas and Snowflake's own packages are not among them: they belon
 built for its driver. Neither is what is tested in another version on another Python.
 """
 
-_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)(?=$|[\s\[(<>=!~;@,])")
 _BELOW = {"transformers": ("tokenizers", "huggingface-hub"), "arctic-training": ("deepspeed", "accelerate")}
 """What comes along with a package, and decides what a run gives as much as the package itself."""
 

@@ -6,7 +6,7 @@ import io
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -282,6 +282,7 @@ class StageFolder:
 
 def _time(text: Any) -> datetime | None:
     try:
-        return parsedate_to_datetime(str(text))
+        found = parsedate_to_datetime(str(text))
     except (TypeError, ValueError):
         return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)

@@ -108,7 +108,7 @@ class Submitter:
                 # Before anything is sent: who submits again after a crash in between goes on from here.
                 record = record or self._records.write(job, spec, self._public())
                 self._upload_inputs(spec, job)
-                service = self._send(spec, job, Path(folder), overrides)
+                service = self._only(job, self._send(spec, job, Path(folder), overrides))
             self._root.folder(job, "state").write("service.json", f'{{"service": "{service.name.name}"}}\n')
             return record
 
@@ -125,8 +125,9 @@ class Submitter:
     def _was_sent(self, job: str) -> bool:
         if self._control.find(job) is not None:
             return True
-        # Services are removed some time after their end; what they have written down stays.
-        return any(file.path in ("started.json", "ended.json") for file in self._root.folder(job, "state").list())
+        # Services are removed some time after their end; what was written down about them stays.
+        notes = ("service.json", "started.json", "ended.json")
+        return any(file.path in notes for file in self._root.folder(job, "state").list())
 
     def _upload_inputs(self, spec: JobSpec, job: str) -> None:
         for name, place in spec.inputs.items():
@@ -158,6 +159,20 @@ class Submitter:
                 if attempt + 1 == _ATTEMPTS:
                     raise told(f"submitting the job {job}", error) from error
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _only(self, job: str, sent: Service) -> Service:
+        """The one service of a job; a second one is removed.
+
+        Snowflake takes a name twice: another process with the same key may have sent the job too, or a statement whose
+        answer was lost may still have been at work. Everybody keeps the oldest.
+        """
+        try:
+            first, *others = self._control.all_of(job) or [sent]
+            for one in others:
+                self._control.drop(one.name.name)
+        except BackendError:  # it was sent, which is worth more
+            return sent
+        return first
 
     def _execute(self, spec: JobSpec, job: str, app: Path, overrides: dict[str, Any] | None) -> Service:
         settings = self._settings

@@ -63,24 +63,17 @@ def _written(place: Place, name: Name, table: Name, task: TaskSpec | HasSpec | N
             f"The dataset {name} is not finished: somebody is writing it now, or writing it was interrupted. Write it "
             "again; overwrite=True replaces what another dataset has left."
         )
-    source = TableSource.parse(str(rows[0][0]))
-    # The schema may have been cloned or renamed since.
-    splits = {
-        split: part.replace(table=(name.database, name.schema, part.table[2])) if part.table else part
-        for split, part in source.splits.items()
-    }
-    ledger = (name.database, name.schema, source.ledger[2]) if source.ledger else None
-    moved = source.replace(database=name.database, db_schema=name.schema, splits=splits, ledger=ledger)
+    source = TableSource.parse(str(rows[0][0])).at(name.database, name.schema)
     if task is None:
-        return moved
+        return source
     spec = as_spec(task)
-    for split, part in splits.items():
+    for split, part in source.splits.items():
         for field in spec.fields:
             if field not in part.columns:
                 raise DataError(
                     f"The split {split!r} lacks the column {field!r}{did_you_mean(field, list(part.columns))}."
                 )
-    return moved.replace(manifest=source.manifest.replace(task=spec))
+    return source.replace(manifest=source.manifest.replace(task=spec))
 
 
 def load_dataset(

@@ -128,7 +128,9 @@ def _write(
         ledger=(ledger_table.database, ledger_table.schema, ledger_table.name),
         manifest=manifest,
     )
-    with Claim(place, draft, {"ledger": fingerprint_table(ledger.table())}, overwrite=overwrite) as claim:
+    read = [part.name for part in parts]
+    more = {"ledger": fingerprint_table(ledger.table())}
+    with Claim(place, draft, more, overwrite=overwrite, reads=read) as claim:
         if claim.found is not None:
             return TableDataset(place, claim.found)
         for split, table in tables.items():

@@ -19,6 +19,7 @@ from soaptune.handles.wording import did_you_mean
 from soaptune.handles.writing import in_form
 from soaptune.snowflake import tablesql
 from soaptune.snowflake.names import Name, quote
+from soaptune.snowflake.session import told
 from soaptune.snowflake.tablequery import Place
 from soaptune.snowflake.tablespec import ACCOUNT_PRINT, ROW, SplitSource, TableSource, read_schema
 from soaptune.snowflake.tabletypes import as_text, from_table
@@ -112,13 +113,19 @@ class TableDataset(Dataset):
         part, sql = self._part(split), self.sql(split, columns)
         wanted = self._columns(split) if columns is None else columns
         types = {"facts": facts_type(), **read_schema(part.arrow_schema)}
-        connection = self._place.connection
-        yielded = False
-        for piece in connection.call(f"reading the split {split}", lambda s: s.sql(sql).to_arrow_batches()):
+        what, yielded = f"reading the split {split}", False
+        pieces = iter(self._place.connection.call(what, lambda s: s.sql(sql).to_arrow_batches()))
+        while True:
+            try:
+                piece = next(pieces, None)
+            except Exception as error:  # the pieces of a result come one by one, and each may be lost on the way
+                raise told(what, error) from error
+            if piece is None:
+                break
             yielded = True
             yield _typed(piece, wanted, types)
         if not yielded:
-            yield _typed(self._place.arrow(f"reading the split {split}", sql), wanted, types)
+            yield _typed(self._place.arrow(what, sql), wanted, types)
 
     def sql(self, split: str, columns: list[str] | None = None, *, numbered: bool = False) -> str:
         """The query that gives the rows of a split in order, its columns named as the dataset names them.

@@ -115,6 +115,20 @@ class TableSource(Config):
             message = f"The address of a dataset in tables cannot be read by this soaptune: {summary(error)}"
             raise DataError(message) from error
 
+    def at(self, database: str, schema: str) -> Self:
+        """The dataset whose manifest was found in a schema, which may have been cloned or renamed since it was written.
+
+        Args:
+            database: The exact name of the database.
+            schema: The exact name of the schema.
+        """
+        splits = {
+            split: part.replace(table=(database, schema, part.table[2])) if part.table else part
+            for split, part in self.splits.items()
+        }
+        ledger = (database, schema, self.ledger[2]) if self.ledger else None
+        return self.replace(database=database, db_schema=schema, splits=splits, ledger=ledger)
+
     def beside(self, suffix: str) -> Name:
         """The table of the dataset's name with a suffix: ``beside("LEDGER")`` is ``SOAP_LEDGER``."""
         return Name(self.database, self.db_schema, f"{self.name}_{suffix}")

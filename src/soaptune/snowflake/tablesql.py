@@ -54,7 +54,7 @@ def rows(split: str, source: SplitSource, *, fields: Sequence[str], columns: Ite
     by = (
         quote(source.order)
         if source.order
-        else ", ".join(text(known[column]) for column in ("id", *present) if column in known)
+        else ", ".join(text(known[column]) for column in ("id", *present, "group", "facts") if column in known)
     )
     number = f"ROW_NUMBER() OVER (ORDER BY {by or '1'}) - 1"
     wanted: list[str] = [*known] if columns is None else [c for c in columns if c in known]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from soaptune.errors import BackendError, DataError
@@ -170,7 +170,15 @@ class Claim:
         found: The dataset that is there already, where it is the one to write.
     """
 
-    def __init__(self, place: Place, source: TableSource, more: Mapping[str, Any], *, overwrite: bool) -> None:
+    def __init__(
+        self,
+        place: Place,
+        source: TableSource,
+        more: Mapping[str, Any],
+        *,
+        overwrite: bool,
+        reads: Iterable[Name | None] = (),
+    ) -> None:
         """Names what is to be written.
 
         Args:
@@ -178,7 +186,9 @@ class Claim:
             source: The dataset as it will be; of its manifest all but who wrote it counts.
             more: What else makes it this dataset and not another.
             overwrite: Whether other tables may be replaced.
+            reads: The tables that the rows come from.
         """
+        self._reads = set(reads)
         said = source.manifest.model_dump(mode="json", exclude={"created_with"})
         self._id = fingerprint({"manifest": said, **more}).removeprefix("sha256:")
         self._place = place
@@ -197,15 +207,20 @@ class Claim:
         tables = [split.name.name for split in source.splits.values() if split.name]
         there = place.there([self._table.name, *tables, source.beside("LEDGER").name])
         owner = self._owner() if self._table.name in there else None
+        # What a cloned schema's manifest says of tables means those of the clone.
+        old = TableSource.parse(owner[1]).at(place.database, place.schema) if owner and owner[1] else None
         if owner is not None and owner[0] == self._id:
-            self.found = TableSource.parse(owner[1]) if owner[1] else None
+            self.found = old
             return self
         if there and not self._overwrite:
             raise DataError(
                 f"{place.database}.{place.schema} has the table(s) {', '.join(there)} already. Choose another name, or "
                 "replace them with overwrite=True."
             )
-        old = TableSource.parse(owner[1]) if owner and owner[1] else None
+        if self._reads & {split.name for split in source.splits.values()}:
+            raise DataError(
+                f"{source.name}: a dataset cannot replace the tables that it is read from. Choose another name."
+            )
         make = "CREATE OR REPLACE TABLE" if self._overwrite else "CREATE TABLE"
         sql = f"{make} {self._table.sql} AS SELECT {literal(self._id)} AS WRITE_ID, CAST(NULL AS VARCHAR) AS DOCUMENT"
         try:

@@ -150,6 +150,86 @@ def test_a_crash_between_writing_down_and_sending_is_mended_by_the_same_key(
     assert _submissions(account) == 1
 
 
+def test_two_processes_with_one_key_leave_one_job(
+    backend: SnowflakeBackend, account: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from soaptune.snowflake import submission
+
+    first = backend.submit(_spec("import time; time.sleep(600)"), key="k")
+    with monkeypatch.context() as patched:  # the other process has looked before the first one sent
+        patched.setattr(submission.Submitter, "_was_sent", lambda *_: False)
+        second = backend.submit(_spec("import time; time.sleep(600)"), key="k")
+
+    assert _submissions(account) == 2
+    assert _services(backend) == 1
+    assert second.status in ("pending", "running")
+    assert first.status in ("pending", "running")
+    second.cancel()
+
+
+def test_a_job_that_was_sent_is_not_sent_again_when_its_service_is_gone(
+    backend: SnowflakeBackend, account: Any
+) -> None:
+    job = backend.submit(_spec(), key="k")
+    job.wait(60)
+    for service in backend.control.services():
+        backend.control.drop(service.name.name)
+    for note in ("started.json", "ended.json"):  # as of a job whose packages could not be installed
+        backend.files.folder(job.id, "state").remove_file(note)
+
+    again = backend.submit(_spec(), key="k")
+
+    assert again.id == job.id
+    assert _submissions(account) == 1
+
+
+def test_a_submission_whose_files_still_go_up_is_not_given_up(
+    backend: SnowflakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datetime import timedelta
+
+    from soaptune.snowflake import submission
+    from soaptune.snowflake.records import Record
+
+    monkeypatch.setattr(submission.Submitter, "_send", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        backend.submit(_spec(), key="k")
+    (left,) = backend.records.all()
+    old = Record(left.job, left.spec, left.time - timedelta(hours=1))
+    backend.files.folder("jobs").write(f"{old.job}.json", old.to_json())
+
+    assert backend.job(old.job).status == "pending"
+    assert backend.cleanup() == []
+
+
+def test_a_job_whose_files_were_removed_elsewhere_is_not_told_as_failed(
+    backend: SnowflakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from soaptune.snowflake.control import Control
+
+    monkeypatch.setattr(Control, "_history", lambda *_: None)  # not every account has one
+    sent = backend.submit(_spec())
+    job = backend.job(sent.id)
+    assert job.url  # it knows its service, and has not seen its end
+    sent.wait(60)
+    backend.cleanup(jobs=[sent.id])
+
+    with pytest.raises(JobNotFound, match="were removed"):
+        _ = job.status
+
+
+def test_cleanup_leaves_a_job_of_another_version_that_runs(backend: SnowflakeBackend) -> None:
+    job = backend.submit(_spec("import time; time.sleep(600)"))
+    records = backend.files.folder("jobs")
+    known = records.read_text(f"{job.id}.json") or ""
+    records.write(f"{job.id}.json", known.replace('"detach"', '"of_tomorrow"'))
+
+    assert backend.cleanup() == []
+
+    records.write(f"{job.id}.json", known)
+    job.cancel()
+
+
 def test_a_job_is_still_known_when_its_service_is_gone(backend: SnowflakeBackend) -> None:
     good, bad = backend.submit(_spec()), backend.submit(_spec("raise SystemExit(4)"))
     good.wait(60)

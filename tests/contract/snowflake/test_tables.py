@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from soaptune.errors import DataError
+from soaptune.errors import BackendError, DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.taskspec import TaskSpec
@@ -145,6 +145,51 @@ def test_what_is_there_is_replaced_only_when_asked(backend: SnowflakeBackend, sm
     assert backend.dataset("kept").splits == ("train",)
     with pytest.raises(DataError, match="no dataset KEPT_TEST"):
         backend.dataset("kept_test")
+
+
+def test_a_cloned_schema_is_a_dataset_of_its_own(backend: SnowflakeBackend, small: Dataset, tmp_path: Path) -> None:
+    backend.save(small, name="production")
+    session = backend.session()
+    session.sql("CREATE SCHEMA IF NOT EXISTS CLONED").collect()
+    session.sql("USE SCHEMA PUBLIC").collect()
+    for table in ("TRAIN", "TEST", "LEDGER", "MANIFEST"):
+        copy = f"CREATE TABLE CLONED.PRODUCTION_{table} AS SELECT * FROM PUBLIC.PRODUCTION_{table}"
+        session.sql(copy).collect()
+
+    same = backend.save(small, name="cloned.production")
+    backend.save(local(tmp_path / "less", {"train": rows(3, prefix="o")}), name="cloned.production", overwrite=True)
+
+    assert {part.table[1] for part in same.source.splits.values() if part.table} == {"CLONED"}
+    assert backend.dataset("production").table("test").equals(small.table("test"))
+    assert backend.dataset("cloned.production").splits == ("train",)
+
+
+def test_a_dataset_never_replaces_the_tables_that_it_is_read_from(backend: SnowflakeBackend) -> None:
+    session = backend.session()
+    session.sql("CREATE TABLE OWN_TRAIN (TICKET VARCHAR, TITLE VARCHAR, URGENCY VARCHAR)").collect()
+    session.sql("INSERT INTO OWN_TRAIN VALUES ('a', 't', '1'), ('b', NULL, '1')").collect()
+    data = backend.load_dataset("OWN_TRAIN", task=TASK, on_bad_row="ledger")
+
+    with pytest.raises(DataError, match="Choose another name"):
+        backend.save(data, name="own", overwrite=True)
+
+    assert session.sql("SELECT COUNT(*) FROM OWN_TRAIN").collect()[0][0] == 2
+
+
+def test_a_result_that_is_lost_on_the_way_is_our_error(
+    backend: SnowflakeBackend, small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from snowflake.snowpark import DataFrame
+
+    def lost(_: Any) -> Iterator[Any]:
+        raise OSError("reset by peer")
+        yield
+
+    there = backend.save(small, name="lost_result")
+    monkeypatch.setattr(DataFrame, "to_arrow_batches", lost)
+
+    with pytest.raises(BackendError, match="reading the split train"):
+        list(there.batches("train"))
 
 
 def test_the_same_dataset_is_written_once(shared_account: Any, backend: SnowflakeBackend, small: Dataset) -> None:
@@ -321,7 +366,6 @@ def test_a_dataset_in_tables_is_copied_inside_the_account(
     assert copied.table("train").equals(small.table("train"))
 
 
-@pytest.mark.xfail(reason="the emulated account does not select from snow:// yet", strict=True)
 def test_a_version_of_a_snowflake_dataset_is_read_where_it_lies(backend: SnowflakeBackend, small: Dataset) -> None:
     from snowflake.ml import dataset as datasets
 

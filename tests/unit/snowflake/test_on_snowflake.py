@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from soaptune.jobs.spec import JobSpec
+from soaptune.runtime import on_snowflake
 from soaptune.snowflake.payload import STARTER, write_payload
 
 
@@ -134,3 +135,52 @@ def test_options_of_the_command_are_not_taken_for_the_launchers(tmp_path: Path) 
     output, _ = process.communicate(timeout=60)
 
     assert "['-h', '--function_args', 'x', '--']" in output
+
+
+def test_a_file_that_the_stage_does_not_take_at_once_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+    real = on_snowflake._copy
+
+    def flaky(source: Path, target: Path) -> None:
+        tries.append(source.name)
+        if len(tries) < 3:
+            raise OSError("the stage is out of reach")
+        real(source, target)
+
+    monkeypatch.setattr(on_snowflake, "_copy", flaky)
+    monkeypatch.setattr(on_snowflake, "_AGAIN", (0.0, 0.0, 0.0))
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output/weights").write_text("w")
+
+    mirror = on_snowflake._Mirror(tmp_path / "output", tmp_path / "stage")
+    mirror.start()
+    mirror.finish(whole=True)
+
+    assert (tmp_path / "stage/weights").read_text() == "w"
+
+
+def test_an_output_that_cannot_be_copied_is_told_as_that_and_keeps_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = on_snowflake._copy
+
+    def closed(source: Path, target: Path) -> None:
+        if source.name == "weights":
+            raise OSError("the stage is out of reach")
+        real(source, target)
+
+    monkeypatch.setattr(on_snowflake, "_copy", closed)
+    monkeypatch.setattr(on_snowflake, "_AGAIN", ())
+    monkeypatch.setattr(on_snowflake, "_pass_on_signals", lambda _: [])
+    work, stage = tmp_path / "work", tmp_path / "stage"
+    for folder in (work / "app", work / "output", stage):
+        folder.mkdir(parents=True)
+    (work / "output/weights").write_text("w")
+
+    code = on_snowflake._run(["python", "-c", "print('trained')"], stage, work)
+
+    assert code == 1
+    assert "could not be copied" in _note(stage, "ended")["reason"]
+    assert (stage / "log.txt").read_text() == "trained\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -92,3 +93,15 @@ def test_the_launcher_is_shown_no_word_that_its_parser_would_take() -> None:
         "config.yaml",
     ]
     assert arguments(_spec(entrypoint=("prog", "a", "-h", "b", "--", "c"))) == ["python", STARTER, "prog", "a"]
+
+
+def test_code_without_a_date_is_sent_all_the_same(tmp_path: Path) -> None:
+    code, app = tmp_path / "code", tmp_path / "app"
+    code.mkdir()
+    app.mkdir()
+    (code / "mine.py").write_text("x = 1\n")
+    os.utime(code / "mine.py", (0, 0))  # as Nix and reproducible builds leave it
+
+    write_payload(_spec(code_paths=(str(code),)), app)
+
+    assert "mine.py" in _packed(app)

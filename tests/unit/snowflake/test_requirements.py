@@ -46,3 +46,9 @@ def test_the_users_requirement_takes_the_place_of_ours() -> None:
 
 def test_nothing_required_is_no_file() -> None:
     assert pinned("# nothing\n\n") == ""
+
+
+def test_requirements_that_are_addresses_do_not_replace_each_other() -> None:
+    given = ["git+https://host/a.git", "git+https://host/b.git", "https://host/a.whl", "https://host/b.whl"]
+
+    assert pinned("", given).splitlines() == given

@@ -13,7 +13,9 @@ import yaml
 from soaptune import tiny
 from soaptune.data import DataGenerator
 from soaptune.data.plan import GeneratePlan
+from soaptune.errors import BackendError, ConfigError
 from soaptune.handles.dataset_manifest import DatasetManifest
+from soaptune.jobs.local import LocalBackend
 from soaptune.runtime import nodes
 from soaptune.runtime.generate import generate
 from soaptune.snowflake.backend import SnowflakeBackend
@@ -122,3 +124,22 @@ def test_rows_made_in_ranges_are_the_rows_made_in_one_go(tmp_path: Path, monkeyp
     whole = generate(plan, tmp_path / "whole")
     monkeypatch.setattr("soaptune.runtime.generate._CHUNK", 7)
     assert generate(plan, tmp_path / "ranges").fingerprint == whole.fingerprint
+
+
+def test_cortex_on_another_backend_is_told(tmp_path: Path) -> None:
+    generator = DataGenerator(task=SOAP, mode="cortex", model="m", source="ROWS", split={"train": 5_000, "test": 9})
+    here = LocalBackend(tmp_path)
+
+    assert [finding.code for finding in generator.preflight(on=here)] == ["needs-snowflake"]
+    for ask in (generator.compile, generator.estimate):
+        with pytest.raises(ConfigError, match="SnowflakeBackend"):
+            ask(on=here)
+
+
+def test_what_is_wrong_with_the_account_is_the_backends_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> Any:
+        raise BackendError("there is no such database")
+
+    monkeypatch.setattr(Place, "there", refused)
+
+    assert DataGenerator(task=SOAP).preflight(on=backend()) == []
