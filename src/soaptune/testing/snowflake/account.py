@@ -30,6 +30,7 @@ from soaptune.testing.snowflake import (
     registry,
     services,
     stagefiles,
+    stagequeries,
     stages,
     tables,
 )
@@ -66,6 +67,7 @@ _MODULES = (
     grants,
     objects,
     cortex,
+    stagequeries,
     tables,
 )
 

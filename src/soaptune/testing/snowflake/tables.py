@@ -6,7 +6,6 @@ Everything else about tables is fakesnow's: SELECT, INSERT, MERGE, DESCRIBE, INF
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,58 +208,6 @@ def _values_of(binding: dict[str, Any]) -> Any:
 def file_format(account: Account, call: Call) -> Result:  # noqa: ARG001
     """Temporary file formats: what is read says itself what it is."""
     return status("File format successfully created.")
-
-
-@handles(
-    r"^SELECT\s+(?P<columns>.*?)\s+FROM\s+TABLE\s*\(\s*INFER_SCHEMA\s*\((?P<arguments>.*)\)\s*\)\s*$",
-    issued_by=f"{_PANDAS}:522",
-)
-def infer_schema(account: Account, call: Call) -> Result:
-    """INFER_SCHEMA of Parquet files on a stage."""
-    pq = pyarrow("pyarrow.parquet")
-
-    place = re.search(rf"LOCATION\s*=>\s*({LOCATION}|'[^']*')", str(call["arguments"]), re.IGNORECASE)
-    if not place:
-        raise SqlError(1003, f"SQL compilation error:\nINFER_SCHEMA without a location: {call.sql}", "42000")
-    text = str(call.binds[0]) if place[1] == "?" else place[1]
-    found = account.stages.locate(text, call.session)
-    files = found.files()
-    if not files:
-        raise SqlError(100088, f"No files were found in the location {found.shown}{found.inside}.", "22000")
-    every: dict[str, Callable[[Any], Any]] = {
-        "COLUMN_NAME": lambda field: field.name,
-        "TYPE": lambda field: _type(field.type),
-        "NULLABLE": lambda field: field.nullable,
-        "EXPRESSION": lambda field: f"$1:{names.written(field.name)}::{_type(field.type)}",
-        "FILENAMES": lambda _: ", ".join(files),
-    }
-    schema = pq.read_schema(found.folder / files[0])
-    asked = [column.strip().strip('"').upper() for column in str(call["columns"]).split(",")]
-    wanted = [*every, "ORDER_ID"] if asked == ["*"] else asked
-    made = [
-        [number if name == "ORDER_ID" else every[name](one) for name in wanted] for number, one in enumerate(schema)
-    ]
-    return rows(wanted, made)
-
-
-def _type(kind: Any) -> str:
-    types = pyarrow("pyarrow.types")
-
-    simple: list[tuple[Any, str]] = [
-        (types.is_boolean, "BOOLEAN"),
-        (types.is_integer, "NUMBER(38, 0)"),
-        (types.is_floating, "REAL"),
-        (types.is_date, "DATE"),
-        (types.is_timestamp, "TIMESTAMP_NTZ"),
-        (types.is_time, "TIME"),
-        (types.is_list, "ARRAY"),
-        (types.is_struct, "OBJECT"),
-        (types.is_map, "OBJECT"),
-        (types.is_binary, "BINARY"),
-    ]
-    if types.is_decimal(kind):
-        return f"NUMBER({kind.precision}, {kind.scale})"
-    return next((name for matches, name in simple if matches(kind)), "TEXT")
 
 
 _COPY = rf"""^COPY\s+INTO\s+(?P<table>{NAME})\s*(?:/\*.*?\*/\s*)?(?:\((?P<columns>[^()]*)\)\s*)?
