@@ -150,7 +150,7 @@ def test_the_lexicon_of_the_task_is_looked_for_in_the_answers(model, tmp_path, m
     def drugged(_engine, requests, **_how):
         return [Completion('{"who": "Ann", "what": "pays 0 euros for allopurinol"}') for _ in requests]
 
-    monkeypatch.setattr(job.TransformersEngine, "generate", drugged)
+    monkeypatch.setattr("soaptune.runtime.engine.TransformersEngine.generate", drugged)
     rates = {}
     for lexicon in (None, "soaptune.tasks.soap.terms:terms", "of.mine:words"):
         data = dataset(tmp_path / f"{lexicon}", facts=False, task=TASK.replace(lexicon=lexicon))

@@ -8,13 +8,17 @@ from typing import Any, Literal, Protocol
 
 from soaptune.errors import EngineError
 
-__all__ = ["Completion", "Engine", "FinishReason", "GenerationRequest", "OnProgress"]
+__all__ = ["Completion", "Engine", "FinishReason", "GenerationRequest", "OnProgress", "Unanswered"]
 
 FinishReason = Literal["stop", "length", "error"]
 """Why an answer ends: the model ended its turn, it used up its tokens, or it could not be asked at all."""
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of requests that are answered and the number of all requests."""
+
+
+class Unanswered(EngineError):
+    """A request that was sent and came back without an answer; as a `Completion.error`."""
 
 
 @dataclass(frozen=True)

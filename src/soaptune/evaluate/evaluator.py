@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from soaptune import tiny
 from soaptune.config import Config
-from soaptune.errors import MissingExtraError, Violation
+from soaptune.errors import MissingExtraError, Violation, raise_on_errors
+from soaptune.evaluate.enginechecks import engine_findings, option_findings
 from soaptune.evaluate.judges import Facts
 from soaptune.handles.dataset import Dataset
+from soaptune.handles.fingerprint import fingerprint
 from soaptune.handles.model import Model
 from soaptune.handles.report import EvalReport
+from soaptune.handles.taskspec import TaskSpec
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
 from soaptune.jobs.requirements import requirements
 from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.step import Step
+from soaptune.snowflake.cleanup import TEMPORARY
+from soaptune.snowflake.names import Name
 
 __all__ = ["EvalPlan", "Evaluator"]
 
@@ -54,8 +59,22 @@ class Evaluator(Step):
     max_new_tokens: int | None = Field(default=None, ge=1)
     """How many tokens an answer may have. None takes a quarter more than the longest reference answer, and 32 more."""
 
-    engine: Literal["transformers"] = "transformers"
-    """What generates: ``"transformers"`` runs the model in the job's own process."""
+    engine: Literal["transformers", "vllm", "cortex"] = "transformers"
+    """What generates: ``"transformers"`` runs the model in the job's own process, ``"vllm"`` behind a vLLM server that
+    the job starts and stops. ``"cortex"`` asks `cortex_model` in place of the model (on Snowflake alone): the report is
+    that model's, as an alternative to the tuned one, and no `Deployer` takes it for the tuned one's."""
+
+    vllm_command: tuple[str, ...] = Field(default=("vllm",), min_length=1)
+    """With the engine ``vllm``: what starts it, in an environment of its own (``("/opt/vllm/bin/vllm",)``)."""
+
+    vllm_requirement: str | None = Field(
+        default="vllm==0.32.0", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==[A-Za-z0-9.+!]+$"
+    )
+    """With the engine ``vllm``: what the job installs into a virtual environment of its own, where there is no program
+    ``vllm``; None installs nothing."""
+
+    cortex_model: str | None = Field(default=None, min_length=1)
+    """With the engine ``cortex``: the model, as ``AI_COMPLETE`` names it (``"llama3.1-70b"``)."""
 
     constrained: bool = False
     """Whether decoding is held to the task's schema. Off, the schema-valid rate is the model's own."""
@@ -73,8 +92,8 @@ class Evaluator(Step):
     """The job's name, as backends show it."""
 
     def check(self) -> list[Violation]:
-        """All that is wrong with the options themselves: nothing that their types do not already refuse."""
-        return []
+        """All that is wrong with the options themselves."""
+        return option_findings(engine=self.engine, cortex_model=self.cortex_model)
 
     def compile(self, model: Model, data: Dataset, *, on: Backend) -> JobSpec:
         """Writes the job down, without running anything.
@@ -86,7 +105,12 @@ class Evaluator(Step):
 
         Returns:
             The job. The same input gives the same bytes.
+
+        Raises:
+            CheckFailed: The engine does not work on this backend.
         """
+        if self.engine == "cortex":
+            return self._cortex_job(model, data, on)
         inputs = {"model": model.location.uri, "data": data.location.uri}
         base = _base_of(model)
         folder = tiny.folder_for(base, backend=on.name) if base else None
@@ -122,6 +146,9 @@ class Evaluator(Step):
             on: The backend that is to run the job.
         """
         found = [*self._split_findings(data), *_task_findings(model, data)]
+        found += engine_findings(self.engine, self.vllm_command, self.vllm_requirement, backend=on.name)
+        if self.engine == "cortex":
+            return found
         if self.base and not _base_of(model):
             message = "The model was trained from new weights; there is no base model to compare with."
             found.append(Violation(path="base", code="no-base", level="warning", message=message))
@@ -138,13 +165,14 @@ class Evaluator(Step):
             ]
         return found
 
-    def submit(self, model: Model, data: Dataset, *, on: Backend) -> Job[EvalReport]:
+    def submit(self, model: Model, data: Dataset, *, on: Backend, key: str | None = None) -> Job[EvalReport]:
         """Starts the job and comes back at once.
 
         Args:
             model: The model.
             data: The examples.
             on: Where it runs.
+            key: Idempotency key: submitting again under the same key gives the job that is there already.
 
         Returns:
             The job; its ``result()`` is the report.
@@ -152,15 +180,16 @@ class Evaluator(Step):
         Raises:
             CheckFailed: The check or the preflight found an error.
         """
-        return self._submit(model, data, on=on)
+        return self._submit(model, data, on=on, key=key)
 
-    def run(self, model: Model, data: Dataset, *, on: Backend) -> EvalReport:
+    def run(self, model: Model, data: Dataset, *, on: Backend, key: str | None = None) -> EvalReport:
         """Runs the job to its end, with a progress bar.
 
         Args:
             model: The model.
             data: The examples; any data set with the task's fields, also one that the model was not trained on.
             on: Where it runs.
+            key: Idempotency key: running again under the same key gives the report that is there already.
 
         Returns:
             The report.
@@ -169,7 +198,33 @@ class Evaluator(Step):
             CheckFailed: The check or the preflight found an error.
             JobFailed: The job failed; the error has the last lines of its log.
         """
-        return self._run(model, data, on=on)
+        return self._run(model, data, on=on, key=key)
+
+    def _cortex_job(self, model: Model, data: Dataset, on: Any) -> JobSpec:
+        """The job that asks a Cortex model; the tuned model's files stay where they are."""
+        wrong = [*self.check(), *engine_findings(self.engine, self.vllm_command, None, backend=on.name)]
+        raise_on_errors("Evaluator.compile", wrong)
+        plan = EvalPlan(
+            evaluator=self.replace(base=False),
+            model="",
+            model_fingerprint=f"cortex:{self.cortex_model}",
+            data=_DATA_INPUT,
+            data_fingerprint=data.fingerprint,
+            base="",
+            task=model.manifest.task,
+        )
+        # Two evaluations at a time share no table; the same one, tried again, goes on where it was.
+        key = fingerprint(plan.model_dump(mode="json")).removeprefix("sha256:")[:16].upper()
+        table = Name(on.database_name, on.schema_name, f"{TEMPORARY}ANSWERS_{key}")
+        step = json.dumps(plan.replace(answers=table.sql).model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
+        return JobSpec(
+            name=self.name,
+            kind="report",
+            files={"step.json": step, "requirements.txt": requirements("data")},
+            entrypoint=("python", "-m", "soaptune.runtime.evaluate", "step.json"),
+            inputs={"data": data.location.uri},
+            code_paths=self.code_paths,
+        )
 
     def _split_findings(self, data: Dataset) -> list[Violation]:
         if self.split not in data.splits:
@@ -197,15 +252,19 @@ class EvalPlan(Config):
     evaluator: Evaluator
     """The step."""
     model: str
-    """Folder of the model."""
+    """Folder of the model; empty where a Cortex model is asked."""
     model_fingerprint: str
-    """Which model it must be."""
+    """Which model it must be; ``cortex:<name>`` for a Cortex model."""
     data: str
     """Folder of the data set."""
     data_fingerprint: str
     """Which data set it must be."""
     base: str
     """Name or folder of the base model; empty when there is none."""
+    task: TaskSpec | None = None
+    """What a Cortex model is asked: the tuned model's task; None for the data set's."""
+    answers: str = ""
+    """The full name, as SQL, of the table that holds a Cortex model's answers for the while."""
 
 
 def _base_of(model: Model) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from soaptune.engines import Completion
+from soaptune.engines import Completion, Unanswered
 from soaptune.errors import AnswerError
 from soaptune.evaluate.examples import Count, Example, Prediction, Scores
 from soaptune.evaluate.judges import Judge
@@ -59,10 +59,10 @@ def predict(spec: TaskSpec, completion: Completion) -> Prediction:
     Returns:
         The prediction. Its error is a code of `soaptune.tasks.parsing.CODES`; ``"cut-off"`` for an answer that used up
         its tokens and is not valid as it stands; ``"not-asked"`` where the engine could not ask, as for a prompt that
-        is too long.
+        is too long; ``"no-answer"`` where it asked and got nothing.
     """
     if completion.error is not None:
-        return Prediction("", None, "not-asked")
+        return Prediction("", None, "no-answer" if isinstance(completion.error, Unanswered) else "not-asked")
     try:
         output = parsing.parse(spec, completion.text)
     except AnswerError as error:
@@ -108,7 +108,9 @@ def error_codes(predictions: Sequence[Prediction]) -> dict[str, int]:
     return dict(Counter(p.error for p in predictions if p.fields is None).most_common())
 
 
-def missing_metrics(metrics: Mapping[str, Metric], *, who: str, fields: Sequence[str], has_facts: bool) -> list[str]:
+def missing_metrics(
+    metrics: Mapping[str, Metric], *, who: str, fields: Sequence[str], has_facts: bool, explained: Collection[str] = ()
+) -> list[str]:
     """Says in sentences which of the usual metrics are absent, and why.
 
     Args:
@@ -116,8 +118,10 @@ def missing_metrics(metrics: Mapping[str, Metric], *, who: str, fields: Sequence
         who: The model, as a sentence names it.
         fields: The task's output fields, of each of which there are fact metrics too.
         has_facts: Whether the data has facts.
+        explained: Metrics whose absence has its own note already.
     """
     absent = [name for name in ALWAYS if name not in metrics and (has_facts or not name.startswith("fact_"))]
+    absent = [name for name in absent if name not in explained]
     notes = [f"Not measured for {who}, since there was nothing to count: {', '.join(absent)}."] if absent else []
     if not has_facts:
         return notes

@@ -36,7 +36,8 @@ def write_predictions(path: Path, spec: TaskSpec, examples: Sequence[Example], a
     """Writes the table of all answers.
 
     Its columns: ``id``; ``model`` (``"model"`` or ``"base"``); ``answer`` as it was written; ``error`` (a code, empty
-    for a valid answer); ``finish_reason``; ``prompt_tokens``; ``completion_tokens``; for each output field
+    for a valid answer); ``reason`` (why there is no answer at all, otherwise empty); ``finish_reason``;
+    ``prompt_tokens`` and ``completion_tokens`` (0 where nobody counts them); for each output field
     ``predicted/<field>`` (null where the answer is not valid) and ``reference/<field>``; and the scores of the whole
     answer as ``score/<name>``.
 
@@ -49,7 +50,8 @@ def write_predictions(path: Path, spec: TaskSpec, examples: Sequence[Example], a
     rows = [_row(who, spec, *parts) for who, asked in answers.items() for parts in zip(examples, *asked, strict=True)]
     pa = arrow()
     text, count, number = pa.string(), pa.int64(), pa.float64()
-    schema = [("id", text), ("model", text), ("answer", text), ("error", text), ("finish_reason", text)]
+    schema = [("id", text), ("model", text), ("answer", text), ("error", text), ("reason", text)]
+    schema += [("finish_reason", text)]
     schema += [("prompt_tokens", count), ("completion_tokens", count)]
     schema += [(f"{kind}/{field}", text) for kind in ("predicted", "reference") for field in spec.output_fields]
     schema += [(f"score/{name}", number) for name in _SCORES]
@@ -67,6 +69,7 @@ def _row(
         # A byte-level tokenizer can leave half a character at the end of an answer that was cut off.
         "answer": completion.text.encode("utf-8", "replace").decode("utf-8"),
         "error": prediction.error,
+        "reason": "" if completion.error is None else str(completion.error),
         "finish_reason": completion.finish_reason,
         "prompt_tokens": completion.prompt_tokens,
         "completion_tokens": completion.completion_tokens,

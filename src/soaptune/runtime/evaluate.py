@@ -7,18 +7,19 @@ Runs with a job's ``app/`` folder as working directory and writes ``../output/``
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
 from soaptune.config import summary
 from soaptune.engines import Completion, GenerationRequest
-from soaptune.errors import ConfigError, DataError, SoaptuneError
+from soaptune.errors import BackendError, ConfigError, DataError, SoaptuneError
 from soaptune.evaluate.evaluator import EvalPlan
 from soaptune.evaluate.examples import Example, Prediction, Scores
 from soaptune.evaluate.scoring import error_codes, example, missing_metrics, predict, sample, score
@@ -30,19 +31,19 @@ from soaptune.handles.model import Model
 from soaptune.handles.report import REPORT_FILE, EvalReport, Metric, ReportLineage
 from soaptune.handles.taskspec import TaskSpec
 from soaptune.handles.versions import installed_versions
-from soaptune.prompting.tokens import LabelledRow, label_rows
-from soaptune.runtime.engine import TransformersEngine
 from soaptune.runtime.eval_data import fact_values, write_predictions
 from soaptune.runtime.inputs import open_dataset
-from soaptune.runtime.loading import load_model, load_tokenizer
-from soaptune.runtime.perplexity import answer_losses
 from soaptune.runtime.progress import Progress
+from soaptune.runtime.subjects import Subject, base_subject, tuned_subject
 from soaptune.tasks import rendering
 from soaptune.tasks.hooks import load_lexicon
 
+if TYPE_CHECKING:
+    from soaptune.runtime.cortex_subject import CortexSubject
+
 __all__ = ["evaluate", "main"]
 
-_SPARE_SHARE, _SPARE_TOKENS = 1.25, 32
+_SPARE_SHARE, _SPARE_TOKENS, _UNCOUNTED = 1.25, 32, 2048
 _PREDICTIONS = "predictions.parquet"
 
 
@@ -70,11 +71,15 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
         DataError: The split is empty or lacks a field of the task.
         EngineError: A model cannot be loaded.
     """
-    model, data = Model.open(plan.model), open_dataset(plan.data)
-    if (model.fingerprint, data.fingerprint) != (plan.model_fingerprint, plan.data_fingerprint):
-        raise DataError("the model or the data set is not the one that this evaluation was planned for")
-    spec = model.manifest.task or data.task
     settings = plan.evaluator
+    data = open_dataset(plan.data)
+    # A Cortex model is asked in the place of the tuned one, whose files do not come into the job.
+    model = None if settings.engine == "cortex" else Model.open(plan.model)
+    found = plan.model_fingerprint if model is None else model.fingerprint
+    if (found, data.fingerprint) != (plan.model_fingerprint, plan.data_fingerprint):
+        raise DataError("the model or the data set is not the one that this evaluation was planned for")
+    learned = plan.task if model is None else model.manifest.task
+    spec = learned or data.task
     rows: list[dict[str, Any]] = data.table(settings.split).to_pylist()
     if not rows:
         raise DataError(f"the split {settings.split!r} of {plan.data} has no rows")
@@ -83,29 +88,32 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
     facts = data.facts(settings.split)
     values = fact_values(data)
     examples = [example(spec, row, facts[row["id"]] if values else None) for row in rows]
-    score_base = settings.base and bool(plan.base)
+    score_base = model is not None and settings.base and bool(plan.base)
 
     progress = Progress(output, total=len(rows) * (4 if score_base else 2), unit="answers")
     terms, lexicon_notes = _lexicon(spec.lexicon or data.task.lexicon)
     runner = _Runner(plan, spec, rows, examples, Vocabulary([*values, *terms]), progress)
     # The base model first: when it cannot be had, that is known before any time is spent.
-    base = runner.run(*_load_base(plan, model)) if score_base else None
-    tuned = runner.run(*_load_tuned(plan, model))
+    base = runner.run(base_subject(plan, model)) if score_base and model is not None else None
+    cortex = _cortex(plan) if model is None else None
+    tuned = runner.run(tuned_subject(plan, model) if model is not None else cast("Subject", cortex))
 
     how = {"resamples": settings.resamples, "seed": settings.seed}
     metrics = summarise(tuned.scores, **how)
-    notes = _notes(plan, model, data, len(rows), total)
+    notes = _notes(plan, learned, data, len(rows), total)
     notes += [] if values else [_without_facts(bool(terms))]
     notes += lexicon_notes
     asked: dict[str, Any] = {"fields": spec.output_fields, "has_facts": bool(values)}
-    notes += _unmeasured(tuned, "the model") + missing_metrics(metrics, who="the model", **asked)
+    asked["explained"] = () if model is not None else ("perplexity",)
+    notes += _unmeasured(tuned, "the model", perplexity=model is not None)
+    notes += missing_metrics(metrics, who="the model", **asked)
     errors = {"model": error_codes(tuned.predictions)}
     everything: dict[str, Metric] = dict(metrics)
     answers = {"model": tuned}
     if base is not None:
         of_base = summarise(base.scores, **how)
         everything.update({f"base/{name}": metric for name, metric in of_base.items()})
-        notes += _unmeasured(base, "the base model")
+        notes += _unmeasured(base, "the base model", perplexity=True)
         notes += missing_metrics(of_base, who="the base model", **asked)
         errors["base"] = error_codes(base.predictions)
         answers["base"] = base
@@ -124,8 +132,8 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
         synthetic=data.manifest.synthetic,
         predictions=_PREDICTIONS,
         lineage=ReportLineage(
-            model_fingerprint=model.fingerprint,
-            base_model=model.base if score_base else "",
+            model_fingerprint=plan.model_fingerprint,
+            base_model=model.base if score_base and model is not None else "",
             data_fingerprint=data.fingerprint,
             split=settings.split,
             task=spec.name,
@@ -137,6 +145,10 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
     )
     report.save(output / REPORT_FILE)
     write_json(output / MANIFEST, {"format_version": 1, "kind": "report", "fingerprint": report.fingerprint})
+    if cortex is not None:
+        # Only now: until the report is there, another attempt goes on with these answers. `cleanup` drops it too.
+        with contextlib.suppress(BackendError):
+            cortex.forget()
     return report
 
 
@@ -163,43 +175,41 @@ class _Runner:
         self._vocabulary = vocabulary
         self._progress = progress
 
-    def run(self, model: Any, tokenizer: Any) -> Answers:
+    def run(self, subject: Subject) -> Answers:
         settings = self._settings
-        engine = TransformersEngine(model, tokenizer, batch_size=settings.batch_size)
-        labelled = self._labelled(tokenizer)
-        measured = answer_losses(
-            model,
-            [row for row in labelled if row is not None],
-            max_length=engine.max_length,
-            batch_size=settings.batch_size,
+        measured = subject.measure(
+            [
+                None if answer is None else [*prompt, {"role": "assistant", "content": answer}]
+                for prompt, answer in zip(self._prompts, self._references, strict=True)
+            ]
         )
-        found = iter(measured)
-        losses = [next(found) if row is not None else None for row in labelled]
-        self._progress.add(len(labelled))
-
-        limit = settings.max_new_tokens or _room(labelled)
+        self._progress.add(len(self._prompts))
+        limit = settings.max_new_tokens or self._room(measured.longest)
         schema = self._spec.output_schema if settings.constrained else None
         requests = [GenerationRequest(prompt, limit, schema=schema, seed=settings.seed) for prompt in self._prompts]
         before = self._progress.done
-        completions = engine.generate(requests, on_progress=lambda done, _: self._progress.at(before + done))
+        completions = subject.generate(requests, on_progress=lambda done, _: self._progress.at(before + done))
         predictions = [predict(self._spec, completion) for completion in completions]
         scores = score(
             self._examples,
             predictions,
-            [None if loss is None else (loss.loss, loss.tokens) for loss in losses],
+            measured.losses,
             judge=settings.judge,
             vocabulary=self._vocabulary,
         )
-        return Answers(completions, predictions, scores, sum(loss is None for loss in losses))
+        return Answers(completions, predictions, scores, sum(loss is None for loss in measured.losses))
 
-    def _labelled(self, tokenizer: Any) -> list[LabelledRow | None]:
-        pairs = [
-            [*prompt, {"role": "assistant", "content": answer}]
-            for prompt, answer in zip(self._prompts, self._references, strict=True)
-            if answer is not None
-        ]
-        rows = iter(label_rows(tokenizer, pairs))
-        return [next(rows) if answer is not None else None for answer in self._references]
+    def _room(self, longest: int | None) -> int:
+        if longest is None:
+            # Nobody counts; two characters to a token is less than any tokenizer makes of plain text.
+            return max(_UNCOUNTED, *(len(answer) // 2 for answer in self._references if answer is not None), 0)
+        return int(longest * _SPARE_SHARE) + _SPARE_TOKENS
+
+
+def _cortex(plan: EvalPlan) -> CortexSubject:
+    from soaptune.runtime.cortex_subject import CortexSubject
+
+    return CortexSubject(plan.evaluator.cortex_model or "", plan.answers)
 
 
 def _reference(spec: TaskSpec, row: dict[str, Any]) -> str | None:
@@ -209,34 +219,17 @@ def _reference(spec: TaskSpec, row: dict[str, Any]) -> str | None:
         return None
 
 
-def _room(labelled: Sequence[LabelledRow | None]) -> int:
-    longest = max((row.n_trained for row in labelled if row is not None), default=512)
-    return int(longest * _SPARE_SHARE) + _SPARE_TOKENS
-
-
-def _load_tuned(plan: EvalPlan, model: Model) -> tuple[Any, Any]:
-    if model.adapter is None:
-        return load_model(model.weights)
-    cache = model.manifest.spec.get("cache_dir")
-    return load_model(model.weights, base=plan.base, revision=model.base_revision, cache_dir=cache, merge=True)
-
-
-def _load_base(plan: EvalPlan, model: Model) -> tuple[Any, Any]:
-    found, tokenizer = load_model(
-        plan.base, revision=model.base_revision, cache_dir=model.manifest.spec.get("cache_dir")
-    )
-    if not tokenizer.chat_template:
-        # A base without a chat template is asked in the words that the tuned model has learned.
-        tokenizer.chat_template = load_tokenizer(model.weights).chat_template
-    return found, tokenizer
-
-
-def _unmeasured(answers: Answers, who: str) -> list[str]:
+def _unmeasured(answers: Answers, who: str, *, perplexity: bool) -> list[str]:
     notes: list[str] = []
     long = sum(prediction.error == "not-asked" for prediction in answers.predictions)
     if long:
         notes.append(f"{long} prompts are too long for {who} and count as wrong answers.")
-    if answers.unmeasured:
+    failed = sum(prediction.error == "no-answer" for prediction in answers.predictions)
+    if failed:
+        notes.append(
+            f"{failed} prompts got no answer from {who} and count as wrong answers; the table of answers says why."
+        )
+    if perplexity and answers.unmeasured:
         notes.append(
             f"The perplexity of {who} leaves out {answers.unmeasured} references that are too long or no valid answers."
         )
@@ -258,19 +251,25 @@ def _without_facts(has_terms: bool) -> str:
     return f"The data has no facts: fact metrics are left out, and invented_rate checks {checked} only."
 
 
-def _notes(plan: EvalPlan, model: Model, data: Dataset, n: int, total: int) -> list[str]:
+def _notes(plan: EvalPlan, task: TaskSpec | None, data: Dataset, n: int, total: int) -> list[str]:
     settings = plan.evaluator
     notes: list[str] = []
+    if settings.engine == "cortex":
+        notes.append(
+            f"The answers are those of Snowflake's Cortex model {settings.cortex_model}, as an alternative to the "
+            "tuned model; no number here is of the tuned model or of its base. Who serves that model may change it "
+            "under the same name."
+        )
+        notes.append("There is no perplexity, since Cortex tells no likelihoods.")
     if n < total:
         notes.append(f"Scored {n} of the split's {total} examples, chosen by seed {settings.seed}.")
     if settings.constrained:
         notes.append(
             "Decoding was constrained to the task's schema, so schema_valid says nothing about the model alone."
         )
-    task = model.manifest.task
     if task is not None and task.fingerprint != data.task.fingerprint:
         notes.append("The model was asked with the task that it learned, which is not quite the data set's task.")
-    if settings.base and not plan.base:
+    if settings.base and not plan.base and settings.engine != "cortex":
         notes.append("There is no base model to compare with.")
     return notes
 

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 from soaptune import tiny
 from soaptune.errors import EngineError
 
-__all__ = ["load_model", "load_tokenizer", "pick_device", "pick_dtype"]
+__all__ = ["load_model", "load_tokenizer", "local_folder", "pick_device", "pick_dtype"]
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -97,6 +97,28 @@ def load_tokenizer(folder: str | Path) -> Any:
         return tokenizers.from_pretrained(tiny.resolve(str(folder)), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise EngineError(f"the tokenizer of {str(folder)!r} could not be loaded: {error}") from error
+
+
+def local_folder(name: str, *, revision: str | None = None, cache_dir: str | None = None) -> Path:
+    """The folder with the files of a model that is not an adapter.
+
+    Args:
+        name: A folder, or the name of a base model.
+        revision: The revision of a model from the hub.
+        cache_dir: Where models from the hub are kept.
+
+    Raises:
+        EngineError: The hub has no such model, or cannot be reached.
+    """
+    place = Path(tiny.resolve(name))
+    if place.is_dir():
+        return place
+    hub: Any = importlib.import_module("huggingface_hub")
+    files = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+    try:
+        return Path(hub.snapshot_download(name, revision=revision, cache_dir=cache_dir, allow_patterns=files))
+    except (OSError, ValueError) as error:
+        raise EngineError(f"the files of the model {name!r} could not be fetched: {error}") from error
 
 
 def _with_adapter(model: Any, adapter: Path, *, merge: bool) -> Any:

@@ -100,8 +100,9 @@ def ask(
     *,
     model: str,
     parameters: Mapping[str, Any],
-    schema: Mapping[str, Any],
+    schema: Mapping[str, Any] | None,
     on_progress: Callable[[int], None],
+    details: bool = False,
 ) -> None:
     """Asks a model for every prompt that has no answer yet, and stores the answers.
 
@@ -111,8 +112,10 @@ def ask(
         prompts: The prompts, each under a key that stands for everything it depends on.
         model: The model.
         parameters: Its parameters.
-        schema: The JSON Schema of an answer.
+        schema: The JSON Schema that the model is held to; None lets it write freely.
         on_progress: Is told how many prompts are done.
+        details: Whether what is stored says why a prompt failed: in place of the answer a JSON object with ``value``
+            and ``error``. Such a prompt counts as answered.
 
     Raises:
         BackendError: Snowflake refused; what was answered until then stays.
@@ -128,8 +131,9 @@ def ask(
     left = [key for key in prompts if key not in done]
     on_progress(len(prompts) - len(left))
     call = (
-        f"AI_COMPLETE(model => {literal(model)}, prompt => L.C1, model_parameters => {constant(parameters)}, "
-        f"response_format => {constant(response_format(schema))})"
+        f"AI_COMPLETE(model => {literal(model)}, prompt => L.C1, model_parameters => {constant(parameters)}"
+        + (f", response_format => {constant(response_format(schema))}" if schema is not None else "")
+        + (", return_error_details => TRUE)" if details else ")")
     )
     for start in range(0, len(left), _BATCH):
         keys = left[start : start + _BATCH]

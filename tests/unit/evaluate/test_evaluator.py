@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from soaptune.errors import ConfigError
+from soaptune.errors import CheckFailed, ConfigError
 from soaptune.evaluate import Evaluator, Facts
 from soaptune.evaluate.evaluator import EvalPlan
 from soaptune.handles.dataset import Dataset
@@ -127,3 +127,61 @@ def test_too_few_resamples_for_an_interval_are_refused():
         Evaluator(resamples=10)
     with pytest.raises(ConfigError, match="did you mean 'max_samples'"):
         Evaluator(max_sample=10)
+
+
+class Snow:
+    name = "snowflake"
+    database_name = "DB"
+    schema_name = "the schema"
+
+
+def test_a_cortex_model_is_asked_without_the_tuned_models_files(model, data):
+    step = Evaluator(engine="cortex", cortex_model="some-model")
+    spec = step.compile(model, data, on=Snow())
+    assert spec.inputs == {"data": str(data.path)}
+    assert "torch" not in spec.files["requirements.txt"]
+    plan = EvalPlan.model_validate(json.loads(spec.files["step.json"]))
+    assert (plan.model, plan.base, plan.model_fingerprint) == ("", "", "cortex:some-model")
+    assert plan.evaluator == step.replace(base=False)
+    assert plan.task == model.manifest.task
+    assert plan.answers.startswith('"DB"."the schema"."SOAPTUNE_TMP_ANSWERS_')
+    assert spec == step.compile(model, data, on=Snow())
+    other = step.replace(seed=1).compile(model, data, on=Snow())
+    assert EvalPlan.model_validate(json.loads(other.files["step.json"])).answers != plan.answers
+
+
+def test_cortex_needs_a_model_and_snowflake(model, data):
+    assert codes(Evaluator(engine="cortex").check()) == {("error", "cortex")}
+    assert codes(Evaluator(cortex_model="some-model").check()) == {("error", "cortex")}
+    step = Evaluator(engine="cortex", cortex_model="some-model")
+    assert step.check() == []
+    assert codes(step.preflight(model, data, on=ON)) == {("error", "backend")}
+    assert step.preflight(model, data, on=Snow()) == []
+    with pytest.raises(CheckFailed, match="part of Snowflake"):
+        step.compile(model, data, on=ON)
+
+
+def test_vllm_is_never_among_the_jobs_own_requirements(model, data):
+    spec = Evaluator(engine="vllm").compile(model, data, on=Snow())
+    assert "vllm" not in spec.files["requirements.txt"]
+    assert spec.files["requirements.txt"] == Evaluator().compile(model, data, on=Snow()).files["requirements.txt"]
+
+
+@pytest.mark.parametrize("text", ["vllm", "vllm>=0.32", "--index-url=http://x", "vllm==1 ; x", "git+https://x"])
+def test_what_is_installed_of_vllm_is_one_version(text):
+    with pytest.raises(ConfigError, match="vllm_requirement"):
+        Evaluator(vllm_requirement=text)
+
+
+def test_a_missing_vllm_is_told_before_the_job(model, data, monkeypatch, tmp_path):
+    class Local:
+        name = "local"
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ("warning", "installs-vllm") in codes(Evaluator(engine="vllm").preflight(model, data, on=Local()))
+    for step in (Evaluator(vllm_requirement=None), Evaluator(vllm_command=("/nowhere/vllm",))):
+        assert ("error", "no-vllm") in codes(step.replace(engine="vllm").preflight(model, data, on=Local()))
+        assert "no-vllm" not in str(codes(step.replace(engine="vllm").preflight(model, data, on=Snow())))
+    (tmp_path / "vllm").write_text("#!/bin/sh\n")
+    (tmp_path / "vllm").chmod(0o755)
+    assert "vllm" not in str(codes(Evaluator(engine="vllm").preflight(model, data, on=Local())))

@@ -1,6 +1,6 @@
 """From completions to predictions and counts."""
 
-from soaptune.engines import Completion
+from soaptune.engines import Completion, Unanswered
 from soaptune.errors import EngineError
 from soaptune.evaluate.judges import Facts
 from soaptune.evaluate.scoring import ALWAYS, error_codes, example, missing_metrics, predict, sample, score
@@ -102,3 +102,14 @@ def test_a_larger_sample_contains_the_smaller_one_whatever_the_order():
     turned = sample(ids[::-1], 10, seed=1)
     assert {ids[::-1][i] for i in turned} == {ids[i] for i in small}
     assert sample(ids, None, seed=1) == sample(ids, 99, seed=1) == list(range(50))
+
+
+def test_an_answer_that_never_came_is_told_from_a_question_that_was_never_asked():
+    lost = predict(SPEC, Completion("", finish_reason="error", error=Unanswered("the model gave none")))
+    assert (lost.fields, lost.error) == (None, "no-answer")
+
+
+def test_what_has_its_own_note_is_not_told_twice():
+    found = {name: metric for name, metric in metrics().items() if name != "perplexity"}
+    assert "perplexity" in missing_metrics(found, who="the model", fields=[], has_facts=True)[0]
+    assert missing_metrics(found, who="the model", fields=[], has_facts=True, explained=["perplexity"]) == []
