@@ -78,7 +78,9 @@ def state_of(job):
 def script(tmp_path, body):
     """Another process that submits jobs to the same root."""
     head = f"""
-    import sys, time
+    import signal, sys, time
+    # A shell starts what runs in its background deaf to Ctrl-C, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from soaptune.jobs.local import LocalBackend
     from soaptune.jobs.spec import JobSpec
     from soaptune.jobs.step import Step

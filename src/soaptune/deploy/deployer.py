@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
 import json
 from typing import Any, Generic, cast
 
@@ -16,7 +15,7 @@ from soaptune.deploy.gates import Gates
 from soaptune.deploy.plan import BASE_INPUT, ServePlan
 from soaptune.deploy.service import ServiceOptions, ServicePlan
 from soaptune.errors import GateError, JobTimeout, Violation, raise_on_errors
-from soaptune.handles.endpoint import Endpoint
+from soaptune.handles.endpoint import Endpoint, is_loopback_host
 from soaptune.handles.model import Model
 from soaptune.handles.report import EvalReport
 from soaptune.handles.taskspec import TaskSpec
@@ -84,7 +83,7 @@ class Deployer(Step, Generic[OutT]):
     def check(self) -> list[Violation]:
         """All that is wrong with the options themselves."""
         found = [_at("task", finding) for finding in self.task.check()] if self.task is not None else []
-        if not _is_loopback(self.host):
+        if not is_loopback_host(self.host):
             found.append(
                 Violation(
                     path="host",
@@ -179,7 +178,8 @@ class Deployer(Step, Generic[OutT]):
             spec_fingerprint=manifest.spec_fingerprint,
             synthetic=manifest.synthetic,
             soaptune_version=__version__,
-            timeout=self._patience(on),
+            # The job gives up before its submitter does: it alone can drop the service again.
+            timeout=0.9 * self._patience(on),
         )
 
     def _patience(self, on: Backend) -> float:
@@ -332,13 +332,6 @@ def _packages(model: Model) -> tuple[str, ...]:
 def _as_json(plan: Config) -> str:
     # Not with sorted keys: the order of the schema's fields is the order in which an answer has them.
     return json.dumps(plan.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _at(path: str, finding: Violation) -> Violation:

@@ -19,7 +19,7 @@ from soaptune.handles.files import MANIFEST, read_json
 from soaptune.handles.taskspec import TaskSpec
 from soaptune.handles.wording import did_you_mean
 
-__all__ = ["Endpoint", "EndpointManifest", "TypedTask", "is_loopback"]
+__all__ = ["Endpoint", "EndpointManifest", "TypedTask", "is_loopback", "is_loopback_host"]
 
 OutT = TypeVar("OutT")
 T = TypeVar("T")
@@ -299,7 +299,11 @@ class Endpoint(Generic[OutT]):
 
 def is_loopback(url: str) -> bool:
     """Whether an address is this machine's own."""
-    host = urlsplit(url).hostname or ""
+    return is_loopback_host(urlsplit(url).hostname or "")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host's name or number is this machine's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

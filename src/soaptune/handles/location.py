@@ -60,7 +60,8 @@ def misplaced(handles: tuple[Any, ...], *, on: str) -> list[Violation]:
     for number, handle in enumerate(handles):
         location = getattr(handle, "location", None)
         if isinstance(location, Location) and location.backend != on:
-            kind = next(name for name in ("Dataset", "Model") if name in {c.__name__ for c in type(handle).__mro__})
+            bases = {base.__name__ for base in type(handle).__mro__}
+            kind = next((name for name in ("Dataset", "Model") if name in bases), type(handle).__name__)
             found.append(
                 Violation(
                     path=f"inputs[{number}]",

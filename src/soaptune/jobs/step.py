@@ -9,7 +9,7 @@ from collections.abc import Generator
 from typing import Any
 
 from soaptune.config import Config
-from soaptune.errors import Violation, raise_on_errors
+from soaptune.errors import SoaptuneError, Violation, raise_on_errors
 from soaptune.handles.location import misplaced
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
@@ -90,6 +90,9 @@ def cancelled_by_interrupt(on: Backend, key: str | None = None) -> Generator[str
     try:
         yield key
     except KeyboardInterrupt:
-        if (job := on.find(key)) is not None:
-            job.cancel()
+        try:
+            if (job := on.find(key)) is not None:
+                job.cancel()
+        except SoaptuneError as error:  # who interrupts wants to stop, whatever else goes wrong
+            _log.warning("the job of the interrupted submission could not be cancelled: %s", error)
         raise

@@ -174,7 +174,7 @@ def serve_version(connection: Connection, plan: ServicePlan, home: tuple[str, st
     """
     name = Name(*home, plan.object_name)
     end = time.monotonic() + plan.timeout
-    connection.call(f"making the service {name}", lambda session: _make(connection, session, plan, name))
+    made: bool = connection.call(f"making the service {name}", lambda session: _make(connection, session, plan, name))
     while True:
         found = connection.call(f"looking at the service {name}", lambda session: _service(session, plan, name))
         if found is None:
@@ -186,14 +186,24 @@ def serve_version(connection: Connection, plan: ServicePlan, home: tuple[str, st
         if status in ("RUNNING", "SUSPENDED") and (address or not plan.service.ingress):
             return name, address
         if time.monotonic() > end:
-            raise BackendError(f"the service {name} is {status} after {plan.timeout:g} s; it goes on starting")
+            if not made:  # somebody else's, who may be waiting for it
+                raise BackendError(f"the service {name} is {status} after {plan.timeout:g} s; it goes on starting")
+            connection.rows(f"dropping the service {name}", f"DROP SERVICE IF EXISTS {name.sql}")
+            raise BackendError(
+                f"the service {name} was {status} after {plan.timeout:g} s and was dropped; a longer startup_timeout "
+                "gives its image and its model more time"
+            )
         time.sleep(_PAUSE)
 
 
-def _make(connection: Connection, session: Any, plan: ServicePlan, name: Name) -> None:
-    if _service(session, plan, name) is not None:
-        return
-    if _exists(connection, name):
+def _make(connection: Connection, session: Any, plan: ServicePlan, name: Name) -> bool:
+    """Makes the service; False when it is there and serves this version."""
+    found = _service(session, plan, name)
+    if found is not None and str(found["status"]) not in _GONE:
+        return False
+    if found is not None:  # an earlier try whose image or model failed: it would never answer
+        connection.rows(f"dropping the service {name}", f"DROP SERVICE IF EXISTS {name.sql}")
+    elif _exists(connection, name):
         if not plan.service.takes_over:
             raise BackendError(
                 f"there is a service {name} already, and it serves another model: endpoint.stop() ends it, "
@@ -222,6 +232,7 @@ def _make(connection: Connection, session: Any, plan: ServicePlan, name: Name) -
         block=True,
         **options,
     )
+    return True
 
 
 def _service(session: Any, plan: ServicePlan, name: Name) -> dict[str, Any] | None:

@@ -23,6 +23,10 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 _NOT_IN_PATHS = frozenset("/\\'\n\r\t")
 
 
+_CREDENTIALS = re.compile(r"://[^/@\s]+@")
+"""A user or token in an address; the plain ``git+ssh://git@`` is no secret, but needs a key that no job has."""
+
+
 def names(what: str, given: Sequence[str]) -> tuple[str, ...]:
     """An argument that is a list of names.
 
@@ -87,8 +91,10 @@ def problems(backend: SnowflakeBackend, *, ways: Mapping[str, Any]) -> Iterator[
         JobSpec(name="env", entrypoint=("env",), env=backend.env)
     except ConfigError as error:
         yield str(error).removeprefix("JobSpec: ")
-    for text in backend.pip_requirements:
-        if not text.strip() or "\n" in text:
+    for number, text in enumerate(backend.pip_requirements):
+        if _CREDENTIALS.search(text):
+            yield f"pip_requirements[{number}] carries a password or token, and requirements are written to the stage"
+        elif not text.strip() or "\n" in text:
             yield f"pip_requirements: {text!r} is not one requirement"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote as url_quote
 
-from soaptune.errors import BackendError, JobNotFound
+from soaptune.errors import BackendError, JobFailed, JobNotFound
 from soaptune.handles.files import MANIFEST
 from soaptune.jobs.job import ENDED, Event, Job, JobStatus
 from soaptune.snowflake.control import Control, Service
@@ -165,6 +165,15 @@ class SnowflakeJob(Job[Any]):
         except BackendError:
             if self._state()["state"] not in ENDED:  # it has ended by itself in between
                 raise
+
+    def failure(self) -> JobFailed:
+        """The error that says why a failed job failed; its run is tracked as failed."""
+        if self.spec.kind != "command":
+            from soaptune.snowflake.experiments import track
+            from soaptune.snowflake.handles import place_of
+
+            track(place_of(self._backend), self._backend.experiment, self.id, self.spec, self.output, ok=False)
+        return super().failure()
 
     def _hint(self, log: str) -> str:
         return hint_for(log)

@@ -85,6 +85,15 @@ def _state(row: Row, target: Target) -> Iterator[Violation]:
 
 
 def _size(row: Row, target: Target) -> Iterator[Violation]:
+    if target.nodes > 1:
+        yield finding(
+            "target_instances",
+            "several-nodes-untried",
+            f"a job on {target.nodes} nodes works right on its mounted stage, which may refuse the files that training "
+            "appends to; soaptune has not been seen to work on more than one node",
+            "Take a larger instance family in place of more nodes, or try it with max_steps first.",
+            level="warning",
+        )
     try:
         nodes = int(str(row.get("max_nodes")))
     except ValueError:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from soaptune.errors import BackendError, MissingExtraError, SoaptuneError
 from soaptune.jobs.spec import JobSpec
@@ -28,7 +29,9 @@ __all__ = ["Settings", "Submitter", "jobs_module", "secret_references"]
 MOUNT = "/mnt/job_stage"
 _ATTEMPTS = 3
 _PAUSE = 1.0
-_sending = threading.Lock()
+_guard = threading.Lock()
+_sending: WeakValueDictionary[str, Any] = WeakValueDictionary()
+"""The lock of each key under which somebody is sending; one that nobody holds is forgotten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +96,7 @@ class Submitter:
         """
         self._root.make_stage()
         digits = digits_of(key)
-        with _sending:  # two threads with one key: the second finds what the first has sent
+        with _lock(digits):  # two threads with one key: the second finds what the first has sent
             known = self._records.under(digits) if key is not None else None
             record = self._records.read(known) if known is not None else None
             if record is not None and record.spec != spec:
@@ -223,6 +226,11 @@ class Submitter:
             "runtime_environment": settings.runtime_environment,
             "external_access_integrations": list(settings.external_access_integrations),
         }
+
+
+def _lock(digits: str) -> Any:
+    with _guard:
+        return _sending.setdefault(digits, threading.Lock())
 
 
 def secret_references(spec: JobSpec, database: str, schema: str) -> dict[str, Any] | None:

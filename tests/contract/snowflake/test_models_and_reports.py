@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from soaptune.errors import BackendError, CheckFailed, ConfigError, DataError
+from soaptune.errors import BackendError, CheckFailed, ConfigError, DataError, JobFailed
 from soaptune.evaluate import Evaluator
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.files import write_json
@@ -251,6 +251,15 @@ def test_the_users_own_tracking_is_left_alone(backend, output):
         assert [row["run_name"] for row in own.list_metrics().collect()] == ["RUN_OF_MINE"]
     finally:
         ExperimentTracking._instance = None
+
+
+def test_a_run_that_failed_is_tracked_as_failed(account, backend):
+    spec = JobSpec(name="train", kind="model", entrypoint=("python", "-c", "raise SystemExit(3)"))
+    job = backend.submit(spec)
+    with pytest.raises(JobFailed, match="exit status 3"):
+        job.wait(60)
+    assert any("COMMIT RUN" in sql.upper() or '"status": "FAILED"' in sql for sql in tracked(account))
+    assert any("FAILED" in sql for sql in tracked(account))
 
 
 def test_what_cannot_be_tracked_is_a_warning(backend, output, caplog):

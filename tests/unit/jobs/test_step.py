@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from soaptune.errors import CheckFailed, Violation
+from soaptune.errors import BackendError, CheckFailed, Violation
 from soaptune.jobs.spec import JobSpec
-from soaptune.jobs.step import Step
+from soaptune.jobs.step import Step, cancelled_by_interrupt
 
 
 def finding(code, level="error"):
@@ -89,6 +89,17 @@ def test_an_interrupt_cancels_the_job_and_goes_on(memory):
     with pytest.raises(KeyboardInterrupt):
         Sorter().run("d", on=backend)
     assert backend.last.cancelled
+
+
+def test_an_interrupt_goes_on_when_the_job_cannot_be_cancelled(memory, monkeypatch, caplog):
+    def refuses(_key):
+        raise BackendError("the account is gone")
+
+    backend = memory.MemoryBackend()
+    monkeypatch.setattr(backend, "find", refuses)
+    with pytest.raises(KeyboardInterrupt), cancelled_by_interrupt(backend, "k"):
+        raise KeyboardInterrupt
+    assert "the account is gone" in caplog.text
 
 
 def test_an_interrupt_before_the_job_is_known_cancels_it_too(memory, monkeypatch):

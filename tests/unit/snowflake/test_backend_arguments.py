@@ -90,6 +90,12 @@ def test_its_text_shows_no_secret() -> None:
     assert "pa55word" not in repr(backend.connection) + str(backend.connection)
 
 
+def test_a_requirement_with_credentials_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="carries a password") as caught:
+        SnowflakeBackend(**_GOOD, pip_requirements=["mine @ git+https://me:t0ken@example.com/mine.git"])
+    assert "t0ken" not in str(caught.value)
+
+
 def test_copies_and_pickles_leave_the_session_behind() -> None:
     class Session:
         def __reduce__(self) -> Any:
