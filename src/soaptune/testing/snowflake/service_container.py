@@ -102,6 +102,9 @@ class Container:
         except TimeoutError:
             raise
         except (OSError, http.client.HTTPException) as error:
+            # A process that is dying closes its connections first; the next request must not take it for alive.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)
             raise ContainerError(f"the container does not answer: {error}\n{self.tail()}") from error
         finally:
             connection.close()
