@@ -8,7 +8,7 @@ returns a list of `Violation`, all of them at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 __all__ = [
@@ -137,6 +137,14 @@ class Violation:
     message: str
     level: Literal["error", "warning"] = "error"
     hint: str = ""
+
+    def under(self, path: str) -> Violation:
+        """The same finding, as seen from the object that holds the one that was checked.
+
+        Args:
+            path: Where the checked object stands in it (``"task"``).
+        """
+        return replace(self, path=f"{path}.{self.path}" if self.path else path)
 
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""

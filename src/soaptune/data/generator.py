@@ -113,7 +113,7 @@ class DataGenerator(Step):
 
     def check(self) -> list[Violation]:
         """All that is wrong with the options themselves."""
-        found = [_at("task", finding) for finding in self.task.check()]
+        found = [finding.under("task") for finding in self.task.check()]
         if self.mode == "cortex":
             found += self._cortex_findings()
         elif self.task.generator is None:
@@ -334,13 +334,3 @@ class DataGenerator(Step):
             pools=self.pools,
             deduplicate=self.deduplicate,
         )
-
-
-def _at(path: str, finding: Violation) -> Violation:
-    return Violation(
-        path=f"{path}.{finding.path}" if finding.path else path,
-        code=finding.code,
-        level=finding.level,
-        message=finding.message,
-        hint=finding.hint,
-    )

@@ -82,7 +82,7 @@ class Deployer(Step, Generic[OutT]):
 
     def check(self) -> list[Violation]:
         """All that is wrong with the options themselves."""
-        found = [_at("task", finding) for finding in self.task.check()] if self.task is not None else []
+        found = [finding.under("task") for finding in self.task.check()] if self.task is not None else []
         if not is_loopback_host(self.host):
             found.append(
                 Violation(
@@ -332,13 +332,3 @@ def _packages(model: Model) -> tuple[str, ...]:
 def _as_json(plan: Config) -> str:
     # Not with sorted keys: the order of the schema's fields is the order in which an answer has them.
     return json.dumps(plan.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
-
-
-def _at(path: str, finding: Violation) -> Violation:
-    return Violation(
-        path=f"{path}.{finding.path}" if finding.path else path,
-        code=finding.code,
-        level=finding.level,
-        message=finding.message,
-        hint=finding.hint,
-    )

@@ -193,10 +193,7 @@ class Trainer(Step):
 
 
 def _under_spec(violation: Violation) -> Violation:
-    at = violation.path if violation.path.startswith("data[") else f"spec.{violation.path}"
-    return Violation(
-        path=at, code=violation.code, level=violation.level, message=violation.message, hint=violation.hint
-    )
+    return violation if violation.path.startswith("data[") else violation.under("spec")
 
 
 def _json(value: object) -> str:
