@@ -15,8 +15,8 @@ import argparse
 import json
 import time
 
+from soaptune.generation import load_generator
 from soaptune.tasks import SOAP
-from soaptune.tasks.generation import load_generator
 
 
 def measure(examples: int) -> dict[str, float]:

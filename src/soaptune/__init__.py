@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from soaptune.handles.model import Model
     from soaptune.handles.report import EvalReport, Metric
     from soaptune.jobs.job import Job
-    from soaptune.jobs.local import LocalBackend
     from soaptune.jobs.spec import JobSpec
+    from soaptune.local.backend import LocalBackend
     from soaptune.snowflake.backend import SnowflakeBackend
     from soaptune.tasks.task import Task
     from soaptune.train.spec import TrainSpec
@@ -72,7 +72,7 @@ if not TYPE_CHECKING:
         "Gates": "deploy.gates",
         "Job": "jobs.job",
         "JobSpec": "jobs.spec",
-        "LocalBackend": "jobs.local",
+        "LocalBackend": "local.backend",
         "Metric": "handles.report",
         "Model": "handles.model",
         "ServiceOptions": "deploy.service",

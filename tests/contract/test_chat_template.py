@@ -6,7 +6,7 @@ import pytest
 
 from soaptune.errors import ConfigError
 from soaptune.prompting.chat import render_prompt
-from soaptune.runtime.chat_template import serving_template
+from soaptune.runtime.engines.chat_template import serving_template
 
 THINKS = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"

@@ -9,10 +9,10 @@ from soaptune.engines import GenerationRequest
 from soaptune.errors import EngineError
 from soaptune.prompting.chat import render_prompt
 from soaptune.prompting.tokens import label_rows
-from soaptune.runtime.decoding import Row, decode
-from soaptune.runtime.engine import TransformersEngine
-from soaptune.runtime.loading import load_model
-from soaptune.runtime.perplexity import answer_losses
+from soaptune.runtime.engines.decoding import Row, decode
+from soaptune.runtime.engines.loading import load_model
+from soaptune.runtime.engines.transformers import TransformersEngine
+from soaptune.runtime.evaluate.perplexity import answer_losses
 
 TEXTS = ["one", "a somewhat longer question about nothing at all", "two words", "x", "the last of the five questions"]
 

@@ -7,18 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from soaptune.common.files import write_json
 from soaptune.engines import Completion
 from soaptune.errors import CheckFailed, EngineError
 from soaptune.evaluate import Evaluator
 from soaptune.evaluate.evaluator import EvalPlan
 from soaptune.handles import open_handle
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.facts import facts_type
-from soaptune.handles.files import write_json
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
-from soaptune.handles.taskspec import TaskSpec
-from soaptune.runtime import evaluate as job
+from soaptune.runtime.evaluate import job
+from soaptune.tasks.fact import facts_type
+from soaptune.tasks.spec import TaskSpec
 
 TASK = TaskSpec(
     name="ticket",
@@ -70,7 +70,7 @@ def model(base, tmp_path_factory):
     import peft
     import torch
 
-    from soaptune.runtime.loading import load_model
+    from soaptune.runtime.engines.loading import load_model
 
     folder = tmp_path_factory.mktemp("tuned")
     network, tokenizer = load_model(base, device="cpu")
@@ -150,9 +150,9 @@ def test_the_lexicon_of_the_task_is_looked_for_in_the_answers(model, tmp_path, m
     def drugged(_engine, requests, **_how):
         return [Completion('{"who": "Ann", "what": "pays 0 euros for allopurinol"}') for _ in requests]
 
-    monkeypatch.setattr("soaptune.runtime.engine.TransformersEngine.generate", drugged)
+    monkeypatch.setattr("soaptune.runtime.engines.transformers.TransformersEngine.generate", drugged)
     rates = {}
-    for lexicon in (None, "soaptune.tasks.soap.terms:terms", "of.mine:words"):
+    for lexicon in (None, "soaptune.soap.terms:terms", "of.mine:words"):
         data = dataset(tmp_path / f"{lexicon}", facts=False, task=TASK.replace(lexicon=lexicon))
         report = job.evaluate(plan(model, data, base=False), tmp_path / "out" / f"{lexicon}")
         rates[lexicon] = report.metrics["invented_rate"].value, " ".join(report.notes)

@@ -10,8 +10,8 @@ import torch
 
 from soaptune.engines import GenerationRequest
 from soaptune.errors import EngineError
-from soaptune.runtime.engine import TransformersEngine
-from soaptune.runtime.grammar import logits_processor, shortest_answer
+from soaptune.runtime.engines.grammar import logits_processor, shortest_answer
+from soaptune.runtime.engines.transformers import TransformersEngine
 
 TEXT = {"type": "string"}
 

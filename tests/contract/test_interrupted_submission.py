@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from soaptune.jobs.local import LocalBackend
 from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.step import Step
+from soaptune.local.backend import LocalBackend
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 

@@ -14,12 +14,12 @@ import pytest
 
 from soaptune.errors import BackendError, JobCancelled, JobFailed, JobNotFound, JobTimeout
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.taskspec import TaskSpec
 from soaptune.jobs.job import ENDED
-from soaptune.jobs.local import LocalBackend
-from soaptune.jobs.processes import end_job
 from soaptune.jobs.spec import JobSpec
-from soaptune.jobs.states import write_state
+from soaptune.local.backend import LocalBackend
+from soaptune.local.processes import end_job
+from soaptune.local.states import write_state
+from soaptune.tasks.spec import TaskSpec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
@@ -81,7 +81,7 @@ def script(tmp_path, body):
     import signal, sys, time
     # A shell starts what runs in its background deaf to Ctrl-C, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from soaptune.jobs.local import LocalBackend
+    from soaptune.local.backend import LocalBackend
     from soaptune.jobs.spec import JobSpec
     from soaptune.jobs.step import Step
     backend = LocalBackend({str(tmp_path / "runs")!r}, grace=0.5)
@@ -366,7 +366,7 @@ def test_ctrl_c_while_watching_a_job_ends_it_with_the_script(backend, tmp_path):
     submitter = script(
         tmp_path,
         """
-        from soaptune.jobs.progress import watch
+        from soaptune.jobs.watch import watch
         watch(backend.submit(python("import time; print('ready', flush=True); time.sleep(300)")))
         """,
     )

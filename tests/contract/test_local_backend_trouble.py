@@ -11,10 +11,10 @@ import time
 import pytest
 
 from soaptune.errors import BackendError, JobFailed, JobNotFound
-from soaptune.handles.taskspec import TaskSpec
-from soaptune.jobs.local import LocalBackend
 from soaptune.jobs.spec import JobSpec
-from soaptune.jobs.states import read_state, write_state
+from soaptune.local.backend import LocalBackend
+from soaptune.local.states import read_state, write_state
+from soaptune.tasks.spec import TaskSpec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="knows a job's processes through /proc")
 

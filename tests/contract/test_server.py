@@ -18,13 +18,13 @@ import openai
 import pytest
 from pydantic import BaseModel
 
+from soaptune.common.files import write_json
 from soaptune.deploy import Deployer, Gates
 from soaptune.errors import BackendError, EngineError, JobFailed, RequestError
-from soaptune.handles.files import write_json
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
 from soaptune.handles.report import EvalReport, Metric, ReportLineage
-from soaptune.jobs.local import LocalBackend
+from soaptune.local.backend import LocalBackend
 from soaptune.tasks import Task, rendering
 
 SECRET = "zanzibar"
@@ -411,7 +411,7 @@ PARENT = """
 import sys, time
 from soaptune.deploy import Deployer
 from soaptune.handles.model import Model
-from soaptune.jobs.local import LocalBackend
+from soaptune.local.backend import LocalBackend
 model, runs = Model.open(sys.argv[1]), LocalBackend(sys.argv[2], threads=1)
 print(Deployer(name="orphan").run(model, on=runs).manifest.pid, flush=True)
 time.sleep(600)

@@ -21,9 +21,9 @@ from soaptune.engines import GenerationRequest
 from soaptune.errors import EngineError
 from soaptune.evaluate import Evaluator
 from soaptune.evaluate.evaluator import EvalPlan
-from soaptune.runtime import evaluate as job
-from soaptune.runtime.engine import TransformersEngine
-from soaptune.runtime.vllm_engine import VllmEngine
+from soaptune.runtime.engines.transformers import TransformersEngine
+from soaptune.runtime.engines.vllm import VllmEngine
+from soaptune.runtime.evaluate import job
 from tests.contract.test_evaluate_job import base, dataset, model, plan  # noqa: F401 - fixtures
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("completions_server.py")))
@@ -163,7 +163,7 @@ def test_a_server_that_is_never_ready_is_given_up_and_ended(base, local, tmp_pat
 def test_the_server_ends_when_who_started_it_is_killed(base, notes):  # noqa: F811
     code = (
         "import sys, time\n"
-        "from soaptune.runtime.vllm_engine import VllmEngine\n"
+        "from soaptune.runtime.engines.vllm import VllmEngine\n"
         f"VllmEngine({str(base)!r}, None, stop=[2], max_length=64, program={STAND_IN!r}).__enter__()\n"
         "print('ready', flush=True)\n"
         "time.sleep(600)\n"

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from soaptune.errors import EngineError
-from soaptune.runtime.vllm_program import find_vllm
+from soaptune.runtime.engines.vllm_program import find_vllm
 
 if sys.platform != "linux":
     pytest.skip("reads /proc", allow_module_level=True)
 
-GUARD = [sys.executable, "-m", "soaptune.runtime.guard"]
+GUARD = [sys.executable, "-m", "soaptune.runtime.engines.process_guard"]
 
 
 def wheel(folder: Path, *, program: bool = True) -> None:

@@ -11,14 +11,14 @@ import pytest
 
 import soaptune as st
 from soaptune import tiny
+from soaptune.common.files import write_json
 from soaptune.deploy import ServiceOptions
 from soaptune.errors import BackendError, GateError
 from soaptune.evaluate import Evaluator
-from soaptune.handles.files import write_json
 from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
 from soaptune.snowflake.backend import SnowflakeBackend
-from soaptune.snowflake.handles import place_of
-from soaptune.snowflake.reports import read_report_table
+from soaptune.snowflake.handles.open import place_of
+from soaptune.snowflake.handles.report import read_report_table
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("fakesnow") is None, reason="needs the extra 'testing'")
 
@@ -38,7 +38,7 @@ def adapter(tmp_path: Path) -> st.Model:
     """An adapter for the embedded model that changes nothing yet, so that its answers are always the same."""
     import peft
 
-    from soaptune.runtime.loading import load_model
+    from soaptune.runtime.engines.loading import load_model
 
     network, tokenizer = load_model(tiny.path(), device="cpu")
     weights = tmp_path / "tuned" / "model"

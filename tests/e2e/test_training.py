@@ -82,7 +82,7 @@ def test_another_process_gets_the_model_back_by_the_job_s_id(
 
 def test_the_merged_adapter_answers_as_the_adapter_does(runs: Runs) -> None:
     from soaptune.engines import GenerationRequest
-    from soaptune.runtime.engine import TransformersEngine
+    from soaptune.runtime.engines.transformers import TransformersEngine
 
     merged = runs.lora.model.merge()
     assert merged.adapter is None

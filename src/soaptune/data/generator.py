@@ -20,19 +20,19 @@ from soaptune.errors import (
     Violation,
     raise_on_errors,
 )
+from soaptune.generation.protocol import Pools, load_generator
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.preparation import target_sizes
+from soaptune.handles.preparation.prepare import target_sizes
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
 from soaptune.jobs.requirements import requirements
 from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.step import Step
 from soaptune.snowflake.names import Name, parse
-from soaptune.tasks.generation.protocol import Pools, load_generator
 from soaptune.tasks.task import Task
 
 if TYPE_CHECKING:
-    from soaptune.snowflake.cortex import CortexEstimate
+    from soaptune.snowflake.tables.cortex import CortexEstimate
 
 __all__ = ["DataGenerator"]
 
@@ -191,9 +191,9 @@ class DataGenerator(Step):
             DataError: The source lacks a column.
             BackendError: The account refuses.
         """
-        from soaptune.snowflake.cortex import estimate
-        from soaptune.snowflake.tablequery import Place
-        from soaptune.snowflake.tablesource import find_source, match_columns, names_of
+        from soaptune.snowflake.tables.cortex import estimate
+        from soaptune.snowflake.tables.query import Place
+        from soaptune.snowflake.tables.source import find_source, match_columns, names_of
 
         raise_on_errors("DataGenerator.estimate", self._cortex_findings())
         backend: Any = on
@@ -300,7 +300,7 @@ class DataGenerator(Step):
         return parse(text, database=on.database_name, schema=on.schema_name)
 
     def _in_the_way(self, on: Any) -> Iterator[Violation]:
-        from soaptune.snowflake.tablequery import Place
+        from soaptune.snowflake.tables.query import Place
 
         name = self._table(on)
         splits = target_sizes(self.split, self._most_rows())

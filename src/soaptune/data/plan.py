@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from soaptune.config import Config
-from soaptune.handles.taskspec import TaskSpec
-from soaptune.tasks.generation.protocol import Pools
+from soaptune.generation.protocol import Pools
+from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["CortexPlan", "GeneratePlan", "Mode", "Shares"]
 
@@ -16,7 +16,7 @@ Mode = Literal["heuristic", "cortex"]
 """Ways to make examples: ``heuristic`` fills templates, ``cortex`` has a model of Snowflake write the outputs."""
 
 Shares = str | tuple[int | float, ...] | dict[str, int | float]
-"""How large splits are; see `soaptune.handles.preparation.target_sizes`."""
+"""How large splits are; see `soaptune.handles.preparation.prepare.target_sizes`."""
 
 
 class GeneratePlan(Config):

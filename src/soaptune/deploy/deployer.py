@@ -18,13 +18,13 @@ from soaptune.errors import GateError, JobTimeout, Violation, raise_on_errors
 from soaptune.handles.endpoint import Endpoint, is_loopback_host
 from soaptune.handles.model import Model
 from soaptune.handles.report import EvalReport
-from soaptune.handles.taskspec import TaskSpec
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
 from soaptune.jobs.requirements import requirements
 from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.step import Step, cancelled_by_interrupt
-from soaptune.snowflake.serving import service_defaults
+from soaptune.snowflake.handles.service import service_defaults
+from soaptune.tasks.spec import TaskSpec
 from soaptune.tasks.task import Task
 
 __all__ = ["Deployer"]
@@ -127,7 +127,7 @@ class Deployer(Step, Generic[OutT]):
                     "step.json": _as_json(self._service_plan(model, report, base=base, on=on)),
                     "requirements.txt": requirements("deploy"),
                 },
-                entrypoint=("python", "-m", "soaptune.runtime.snowflake_deploy", "step.json"),
+                entrypoint=("python", "-m", "soaptune.runtime.snowflake.deploy", "step.json"),
                 inputs=inputs,
                 secrets=secrets,
                 detach=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from soaptune.config import Config
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["BASE_INPUT", "MODEL_INPUT", "ServePlan"]
 

@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from soaptune.common.fingerprint import fingerprint
 from soaptune.config import Config
 from soaptune.errors import Violation
-from soaptune.handles.fingerprint import fingerprint
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["ServiceOptions", "ServicePlan"]
 

@@ -9,22 +9,22 @@ from typing import Any, Literal
 from pydantic import Field
 
 from soaptune import tiny
+from soaptune.common.fingerprint import fingerprint
 from soaptune.config import Config
 from soaptune.errors import MissingExtraError, Violation, raise_on_errors
 from soaptune.evaluate.enginechecks import engine_findings, option_findings
 from soaptune.evaluate.judges import Facts
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.fingerprint import fingerprint
 from soaptune.handles.model import Model
 from soaptune.handles.report import EvalReport
-from soaptune.handles.taskspec import TaskSpec
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
 from soaptune.jobs.requirements import requirements
 from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.step import Step
-from soaptune.snowflake.cleanup import TEMPORARY
+from soaptune.snowflake.jobs.cleanup import TEMPORARY
 from soaptune.snowflake.names import Name
+from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["EvalPlan", "Evaluator"]
 
@@ -131,7 +131,7 @@ class Evaluator(Step):
             name=self.name,
             kind="report",
             files={"step.json": step, "requirements.txt": requirements("evaluate")},
-            entrypoint=("python", "-m", "soaptune.runtime.evaluate", "step.json"),
+            entrypoint=("python", "-m", "soaptune.runtime.evaluate.job", "step.json"),
             inputs=inputs,
             secrets={"HF_TOKEN": token} if token else {},
             code_paths=self.code_paths,
@@ -221,7 +221,7 @@ class Evaluator(Step):
             name=self.name,
             kind="report",
             files={"step.json": step, "requirements.txt": requirements("data")},
-            entrypoint=("python", "-m", "soaptune.runtime.evaluate", "step.json"),
+            entrypoint=("python", "-m", "soaptune.runtime.evaluate.job", "step.json"),
             inputs={"data": data.location.uri},
             code_paths=self.code_paths,
         )

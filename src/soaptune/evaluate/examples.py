@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from soaptune.handles.facts import Fact
+from soaptune.tasks.fact import Fact
 
 __all__ = ["Count", "Example", "Prediction", "Scores"]
 

@@ -13,10 +13,10 @@ from soaptune.evaluate.examples import Count, Example, Prediction, Scores
 from soaptune.evaluate.judges import Judge
 from soaptune.evaluate.metrics import invented, rouge_l_fields, schema_valid
 from soaptune.facts import Vocabulary
-from soaptune.handles.facts import Fact
 from soaptune.handles.report import Metric
-from soaptune.handles.taskspec import TaskSpec
 from soaptune.tasks import parsing
+from soaptune.tasks.fact import Fact
+from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["ALWAYS", "error_codes", "example", "missing_metrics", "predict", "sample", "score"]
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from soaptune.facts.numbers import canonical
 from soaptune.facts.polarity import denied_at, denies, strip_denial
-from soaptune.handles.facts import Fact
+from soaptune.tasks.fact import Fact
 
 __all__ = ["DENIED_KINDS", "FieldScore", "TermIndex", "contains", "find", "plain_text", "score_facts"]
 

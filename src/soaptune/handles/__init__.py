@@ -6,8 +6,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from soaptune.common.files import MANIFEST, read_json
 from soaptune.errors import DataError
-from soaptune.handles.files import MANIFEST, read_json
 
 if TYPE_CHECKING:
     from soaptune.handles.dataset import Dataset

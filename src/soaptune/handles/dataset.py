@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import ValidationError
 
+from soaptune.common.arrow import Table, parquet
+from soaptune.common.files import MANIFEST, read_json
+from soaptune.common.wording import did_you_mean
 from soaptune.config import summary
 from soaptune.errors import DataError, MissingExtraError
-from soaptune.handles.arrow import Table, parquet
 from soaptune.handles.dataset_manifest import FORMAT_VERSION, DatasetManifest
-from soaptune.handles.facts import Fact
-from soaptune.handles.files import MANIFEST, read_json
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.location import LOCAL, Location, Receiver
-from soaptune.handles.taskspec import HasSpec, TaskSpec
-from soaptune.handles.wording import did_you_mean
+from soaptune.tasks.fact import Fact
+from soaptune.tasks.spec import HasSpec, TaskSpec
 
 if TYPE_CHECKING:
     import datasets  # pyright: ignore[reportMissingTypeStubs]
@@ -150,7 +150,7 @@ class Dataset:
                 row (the first row of data is row 1) and column, and never quotes the row.
             MissingExtraError: A package that reads the format is not installed.
         """
-        from soaptune.handles.readers import load_dataset
+        from soaptune.handles.readers.load import load_dataset
 
         folder = load_dataset(
             source,
@@ -292,14 +292,14 @@ class Dataset:
         seed: int = 42,
         into: str | Path | None = None,
     ) -> Dataset:
-        """Splits all rows of this dataset anew; see `soaptune.handles.preparation.split_table`.
+        """Splits all rows of this dataset anew; see `soaptune.handles.preparation.prepare.split_table`.
 
         Args:
             sizes: ``"80/10/10"``, ``(0.8, 0.1, 0.1)`` or ``{"train": 800, "validation": 100, "test": 100}``.
             seed: Another seed gives another split.
             into: The folder to write; None stands for ``runs/data/<content address>``.
         """
-        from soaptune.handles.preparation import split_dataset
+        from soaptune.handles.preparation.prepare import split_dataset
 
         return split_dataset(self, sizes, seed=seed, into=into)
 
@@ -309,13 +309,13 @@ class Dataset:
         Args:
             into: The folder to write; None stands for ``runs/data/<content address>``.
         """
-        from soaptune.handles.preparation import deduplicate_dataset
+        from soaptune.handles.preparation.prepare import deduplicate_dataset
 
         return deduplicate_dataset(self, into=into)
 
     def leakage(self, split: str, *, against: str = "train") -> tuple[str, ...]:
         """The ids of the rows of a split whose inputs also stand in another split (white space aside)."""
-        from soaptune.handles.preparation import shared_inputs
+        from soaptune.handles.preparation.prepare import shared_inputs
 
         return shared_inputs(self.table(split), self.table(against), fields=self.task.input_fields)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from soaptune.config import Config
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["FORMAT_VERSION", "DatasetManifest"]
 

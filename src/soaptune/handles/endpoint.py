@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import ipaddress
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +12,12 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from typing_extensions import Self
 
+from soaptune.common.files import MANIFEST, read_json
+from soaptune.common.wording import did_you_mean
 from soaptune.config import Config, summary
 from soaptune.errors import BackendError, ConfigError, DataError, EngineError, MissingExtraError, RequestError
-from soaptune.handles.files import MANIFEST, read_json
-from soaptune.handles.taskspec import TaskSpec
-from soaptune.handles.wording import did_you_mean
+from soaptune.tasks import Task, built_in
+from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["Endpoint", "EndpointManifest", "TypedTask", "is_loopback", "is_loopback_host"]
 
@@ -241,12 +241,8 @@ class Endpoint(Generic[OutT]):
 
     def _bound(self) -> TypedTask[OutT]:
         if self._task is None:
-            # Named, not imported: the room of the tasks lies above this one.
-            tasks: Any = importlib.import_module("soaptune.tasks")
-            values: dict[str, Any] = tasks.__dict__
-            known: list[Any] = [value for value in values.values() if isinstance(value, tasks.Task)]
-            same: list[Any] = [task for task in known if task.spec().fingerprint == self.task.fingerprint]
-            self._task = cast("TypedTask[OutT]", same[0] if same else tasks.Task.from_spec(self.task))
+            same = [task for task in built_in() if task.spec().fingerprint == self.task.fingerprint]
+            self._task = cast("TypedTask[OutT]", same[0] if same else Task.from_spec(self.task))
         return self._task
 
     def _check(self, inputs: Mapping[str, Any]) -> None:

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple, get_args
 
 from typing_extensions import Self
 
+from soaptune.common.arrow import Table, arrow, parquet
+from soaptune.common.files import write_bytes
 from soaptune.errors import DataError
-from soaptune.handles.arrow import Table, arrow, parquet
-from soaptune.handles.files import write_bytes
 
 __all__ = ["LedgerRow", "RowFate", "RowLedger"]
 

@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from soaptune.common.files import MANIFEST, atomic_dir, read_json, write_json
 from soaptune.config import summary
 from soaptune.errors import DataError, JobFailed, MissingExtraError
-from soaptune.handles.files import MANIFEST, atomic_dir, read_json, write_json
 from soaptune.handles.location import LOCAL, Location, Receiver
 from soaptune.handles.model_export import copy_model_files, export_model
 from soaptune.handles.model_manifest import ModelManifest
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["Model", "ModelManifest"]
 
@@ -218,7 +218,7 @@ class Model:
         for package in ("torch", "transformers", "peft"):
             if importlib.util.find_spec(package) is None:
                 raise MissingExtraError(package, extra="train", what="Model.load()")
-        loading = importlib.import_module("soaptune.runtime.loading")
+        loading = importlib.import_module("soaptune.runtime.engines.loading")
         if self.adapter is None:
             return loading.load_model(self.weights)
         return loading.load_model(

@@ -6,8 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+from soaptune.common.files import MANIFEST, atomic_dir, write_json, write_text
 from soaptune.errors import DataError
-from soaptune.handles.files import MANIFEST, atomic_dir, write_json, write_text
 from soaptune.handles.model_manifest import MODEL_SUFFIXES, ModelManifest
 
 __all__ = ["copy_model_files", "export_model", "model_card"]

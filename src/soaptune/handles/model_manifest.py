@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from soaptune.common.fingerprint import fingerprint
 from soaptune.config import Config
-from soaptune.handles.fingerprint import fingerprint
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["MODEL_SUFFIXES", "ModelManifest", "ModelPlan", "fingerprint_folder"]
 

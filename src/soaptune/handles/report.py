@@ -10,10 +10,10 @@ from typing import Any, Literal
 from pydantic import Field, FiniteFloat, PrivateAttr, ValidationError
 from typing_extensions import Self
 
+from soaptune.common import files
+from soaptune.common.fingerprint import fingerprint
 from soaptune.config import Config, summary
 from soaptune.errors import ConfigError, DataError
-from soaptune.handles import files
-from soaptune.handles.fingerprint import fingerprint
 
 __all__ = ["Difference", "EvalReport", "Metric", "ReportLineage"]
 

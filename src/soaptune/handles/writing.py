@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from soaptune.common.arrow import Table, arrow, compute, parquet
+from soaptune.common.files import MANIFEST, atomic_dir, write_json
+from soaptune.common.fingerprint import TableHasher, fingerprint, fingerprint_table
+from soaptune.common.versions import installed_versions
+from soaptune.common.wording import did_you_mean
 from soaptune.errors import DataError
-from soaptune.handles.arrow import Table, arrow, compute, parquet
 from soaptune.handles.dataset_manifest import FORMAT_VERSION, DatasetManifest
-from soaptune.handles.facts import Fact, facts_type
-from soaptune.handles.files import MANIFEST, atomic_dir, write_json
-from soaptune.handles.fingerprint import TableHasher, fingerprint, fingerprint_table
 from soaptune.handles.ledger import RowLedger
-from soaptune.handles.taskspec import HasSpec, TaskSpec, as_spec
-from soaptune.handles.versions import installed_versions
-from soaptune.handles.wording import did_you_mean
+from soaptune.tasks.fact import Fact, facts_type
+from soaptune.tasks.spec import HasSpec, TaskSpec, as_spec
 
 __all__ = ["DEFAULT_STORE", "fingerprint_file", "fingerprint_splits", "in_form", "write_dataset"]
 

@@ -1,4 +1,4 @@
-"""`Backend`: where steps run. This machine is `soaptune.jobs.local.LocalBackend`; others follow the same protocol."""
+"""`Backend`: where steps run. `soaptune.local.backend.LocalBackend` is this machine; others follow the same protocol."""
 
 from __future__ import annotations
 

@@ -112,6 +112,6 @@ class JobSpec(Config):
     @property
     def fingerprint(self) -> str:
         """``"sha256:..."`` of everything in the spec."""
-        from soaptune.handles.fingerprint import fingerprint
+        from soaptune.common.fingerprint import fingerprint
 
         return fingerprint(self.model_dump(mode="json"))

@@ -13,8 +13,8 @@ from soaptune.errors import SoaptuneError, Violation, raise_on_errors
 from soaptune.handles.location import misplaced
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
-from soaptune.jobs.progress import watch
 from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.watch import watch
 
 __all__ = ["Step", "cancelled_by_interrupt"]
 

@@ -12,21 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from typing_extensions import TypedDict
-
 from soaptune.errors import ConfigError
 
-__all__ = ["ChatTokenizer", "Message", "Rendered", "neutralise", "render_prompt", "render_training"]
+__all__ = ["ChatTokenizer", "Rendered", "neutralise", "render_prompt", "render_training"]
 
 _THINK = re.compile(r"\A(\s*<think>\s*)(.*?)(</think>\s*)", re.DOTALL)
 _PRIVATE_USE = range(0xE000, 0xF8FF - 2)
-
-
-class Message(TypedDict):
-    """One turn of a conversation."""
-
-    role: str
-    content: str
 
 
 class ChatTokenizer(Protocol):

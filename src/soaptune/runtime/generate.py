@@ -13,16 +13,16 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from soaptune.common.arrow import Table, arrow
+from soaptune.common.files import MANIFEST, read_json, write_json
 from soaptune.config import summary
 from soaptune.data.plan import CortexPlan, GeneratePlan
 from soaptune.errors import ConfigError, DataError, SoaptuneError
-from soaptune.handles.arrow import Table, arrow
+from soaptune.generation.protocol import load_generator
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.files import MANIFEST, read_json, write_json
-from soaptune.handles.preparation import deduplicate_table, split_table
-from soaptune.runtime.nodes import over_nodes
+from soaptune.handles.preparation.prepare import deduplicate_table, split_table
 from soaptune.runtime.progress import Progress
-from soaptune.tasks.generation.protocol import load_generator
+from soaptune.runtime.snowflake.nodes import over_nodes
 
 __all__ = ["generate", "generate_tables", "main"]
 
@@ -73,9 +73,9 @@ def generate_tables(plan: GeneratePlan, output: Path) -> Dataset:
     """
     from soaptune.snowflake.names import parse
     from soaptune.snowflake.session import Connection
-    from soaptune.snowflake.tablequery import Place
-    from soaptune.snowflake.tables import TableDataset
-    from soaptune.snowflake.tablewrite import save
+    from soaptune.snowflake.tables.dataset import TableDataset
+    from soaptune.snowflake.tables.query import Place
+    from soaptune.snowflake.tables.write import save
 
     name = parse(plan.table or "")
     place = Place(Connection(), name.database, name.schema)
@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ConfigError(f"{given[0]}: {summary(error)}") from error
         output = Path("..") / "output"
         if isinstance(plan, CortexPlan):
-            from soaptune.runtime.cortex import generate_with_cortex
+            from soaptune.runtime.snowflake.cortex import generate_with_cortex
 
             dataset: Dataset = generate_with_cortex(plan, output)
         else:

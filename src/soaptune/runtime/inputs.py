@@ -27,9 +27,9 @@ def open_dataset(path: str | Path) -> Dataset:
     if not file.is_file():
         return Dataset.open(folder)
     from soaptune.snowflake.session import Connection
-    from soaptune.snowflake.tablequery import Place
-    from soaptune.snowflake.tables import TableDataset
-    from soaptune.snowflake.tablespec import TableSource
+    from soaptune.snowflake.tables.dataset import TableDataset
+    from soaptune.snowflake.tables.query import Place
+    from soaptune.snowflake.tables.spec import TableSource
 
     try:
         text = file.read_text(encoding="utf-8")

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
+from soaptune.common.files import MANIFEST, atomic_dir, write_json
 from soaptune.errors import EngineError, SoaptuneError
-from soaptune.handles.files import MANIFEST, atomic_dir, write_json
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import fingerprint_folder
-from soaptune.runtime.loading import load_model
+from soaptune.runtime.engines.loading import load_model
 
 __all__ = ["main", "merge"]
 

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 from soaptune.errors import ConfigError, Violation
 from soaptune.jobs.job import Job
 from soaptune.jobs.spec import JobSpec
-from soaptune.snowflake import arguments
-from soaptune.snowflake.control import Control
-from soaptune.snowflake.lookup import find_record
+from soaptune.snowflake import settings as arguments
+from soaptune.snowflake.jobs.control import Control
+from soaptune.snowflake.jobs.lookup import find_record
+from soaptune.snowflake.jobs.records import Records
+from soaptune.snowflake.jobs.stagefiles import StageFolder
+from soaptune.snowflake.jobs.submission import Settings, Submitter
 from soaptune.snowflake.names import Name, fold, parse
-from soaptune.snowflake.records import Records
 from soaptune.snowflake.session import Connection
-from soaptune.snowflake.stagefiles import StageFolder
-from soaptune.snowflake.submission import Settings, Submitter
-from soaptune.snowflake.tablestore import TableStore
+from soaptune.snowflake.tables.store import TableStore
 
 if TYPE_CHECKING:
-    from soaptune.snowflake.models import StageModel
-    from soaptune.snowflake.tablequery import Place
+    from soaptune.snowflake.handles.model import StageModel
+    from soaptune.snowflake.tables.query import Place
 
 __all__ = ["SnowflakeBackend"]
 
@@ -194,7 +194,7 @@ class SnowflakeBackend(TableStore):
         Args:
             spec: The job.
         """
-        from soaptune.snowflake.preflight import findings
+        from soaptune.snowflake.preflight.findings import findings
 
         return findings(self, spec)
 
@@ -204,7 +204,7 @@ class SnowflakeBackend(TableStore):
         Args:
             role: The role that is to use this backend.
         """
-        from soaptune.snowflake.setup import setup_sql
+        from soaptune.snowflake.preflight.setup import setup_sql
 
         return setup_sql(self, role=role)
 
@@ -214,13 +214,13 @@ class SnowflakeBackend(TableStore):
         Args:
             handle: A `Dataset` or a `Model`.
         """
-        from soaptune.snowflake.handles import receive
+        from soaptune.snowflake.handles.open import receive
 
         return receive(self, handle)
 
     @property
     def _place(self) -> Place:
-        from soaptune.snowflake.tablequery import Place
+        from soaptune.snowflake.tables.query import Place
 
         return Place(self.connection, self.database_name, self.schema_name)
 
@@ -234,7 +234,7 @@ class SnowflakeBackend(TableStore):
             BackendError: The stage cannot be read.
             DataError: There is no model.
         """
-        from soaptune.snowflake.models import folder_at, open_model
+        from soaptune.snowflake.handles.model import folder_at, open_model
 
         return open_model(folder_at(self.connection, location))
 
@@ -244,7 +244,7 @@ class SnowflakeBackend(TableStore):
         Raises:
             BackendError: The job cannot be sent, or the key belongs to a job with another spec.
         """
-        from soaptune.snowflake.job import SnowflakeJob
+        from soaptune.snowflake.jobs.job import SnowflakeJob
 
         return SnowflakeJob(self, Submitter(self.connection, self._settings()).submit(spec, key=key))
 
@@ -258,20 +258,20 @@ class SnowflakeBackend(TableStore):
             JobNotFound: There is none of that id; the error names the nearest.
             BackendError: The job's record cannot be read.
         """
-        from soaptune.snowflake.job import SnowflakeJob
+        from soaptune.snowflake.jobs.job import SnowflakeJob
 
         return SnowflakeJob(self, find_record(self, job_id))
 
     def find(self, key: str) -> Job[Any] | None:
         """Finds the job of a submission by its key; see `soaptune.jobs.backend.Backend.find`."""
-        from soaptune.snowflake.job import SnowflakeJob
+        from soaptune.snowflake.jobs.job import SnowflakeJob
 
         record = Submitter(self.connection, self._settings()).find(key)
         return None if record is None else SnowflakeJob(self, record)
 
     def jobs(self) -> list[Job[Any]]:
         """All jobs on this stage, the newest first; what cannot be read is left out."""
-        from soaptune.snowflake.job import SnowflakeJob
+        from soaptune.snowflake.jobs.job import SnowflakeJob
 
         return [SnowflakeJob(self, record) for record in self.records.all()]
 
@@ -282,7 +282,7 @@ class SnowflakeBackend(TableStore):
         jobs: Iterable[str] | None = None,
         dry_run: bool = False,
     ) -> list[str]:
-        """Removes jobs that have ended, with their results on the stage; see `soaptune.snowflake.cleanup.cleanup`.
+        """Removes jobs that have ended, with their results on the stage; see `soaptune.snowflake.jobs.cleanup.cleanup`.
 
         Args:
             older_than: Only what was submitted longer ago than this; seconds, when it is a number.
@@ -292,7 +292,7 @@ class SnowflakeBackend(TableStore):
         Returns:
             What was removed.
         """
-        from soaptune.snowflake.cleanup import cleanup
+        from soaptune.snowflake.jobs.cleanup import cleanup
 
         return cleanup(self, older_than=older_than, jobs=jobs, dry_run=dry_run)
 

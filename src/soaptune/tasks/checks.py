@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from soaptune.errors import Violation
-from soaptune.handles.taskspec import RESERVED_COLUMNS
 from soaptune.tasks.hooks import check_hook
 from soaptune.tasks.rendering import placeholders
+from soaptune.tasks.spec import RESERVED_COLUMNS
 
 __all__ = ["check"]
 

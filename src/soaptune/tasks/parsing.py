@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from soaptune.errors import AnswerError
-from soaptune.handles.taskspec import TaskSpec
 from soaptune.tasks.schema import property_names
+from soaptune.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError

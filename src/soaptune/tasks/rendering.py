@@ -18,9 +18,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from soaptune.errors import AnswerError, DataError
-from soaptune.handles.taskspec import TaskSpec
-from soaptune.prompting.chat import Message
 from soaptune.tasks import parsing
+from soaptune.tasks.message import Message
+from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["Message", "answer", "messages", "placeholders", "user_text"]
 

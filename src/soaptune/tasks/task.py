@@ -12,9 +12,9 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import CoreSchema, core_schema
 
 from soaptune.errors import ConfigError, Violation
-from soaptune.handles.taskspec import TaskSpec
 from soaptune.tasks import checks, parsing, rendering
 from soaptune.tasks.schema import answer_schema, property_names
+from soaptune.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler

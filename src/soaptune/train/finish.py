@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from soaptune.common.files import MANIFEST, read_json, write_json
+from soaptune.common.versions import installed_versions
 from soaptune.errors import DataError
-from soaptune.handles.files import MANIFEST, read_json, write_json
 from soaptune.handles.model_export import copy_model_files
 from soaptune.handles.model_manifest import ModelManifest, ModelPlan, fingerprint_folder
-from soaptune.handles.versions import installed_versions
 
 __all__ = ["GIT_REVISION", "PACKAGES", "finish_model", "git_revision", "package_versions"]
 

@@ -142,7 +142,7 @@ class TrainSpec(Config):
     @property
     def fingerprint(self) -> str:
         """``"sha256:..."`` of all choices, defaults included."""
-        from soaptune.handles.fingerprint import fingerprint
+        from soaptune.common.fingerprint import fingerprint
 
         return fingerprint(self.model_dump(mode="json"))
 

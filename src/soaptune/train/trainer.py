@@ -7,9 +7,9 @@ import json
 from pydantic import Field
 
 from soaptune import tiny
+from soaptune.common.fingerprint import fingerprint
 from soaptune.errors import Violation
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.fingerprint import fingerprint
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelPlan
 from soaptune.jobs.backend import Backend

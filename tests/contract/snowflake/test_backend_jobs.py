@@ -12,7 +12,7 @@ import pytest
 from soaptune.errors import BackendError, JobCancelled, JobFailed, JobNotFound, JobTimeout
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.backend import SnowflakeBackend
-from soaptune.snowflake.job import SnowflakeJob
+from soaptune.snowflake.jobs.job import SnowflakeJob
 from soaptune.testing.snowflake import emulated_snowflake
 
 pytestmark = pytest.mark.contract

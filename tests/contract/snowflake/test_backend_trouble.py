@@ -128,7 +128,7 @@ def test_a_job_whose_node_is_taken_away_has_failed(backend: SnowflakeBackend, ac
 def test_a_crash_between_writing_down_and_sending_is_mended_by_the_same_key(
     backend: SnowflakeBackend, account: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from soaptune.snowflake import submission
+    from soaptune.snowflake.jobs import submission
 
     class Killed(BaseException):
         pass
@@ -153,7 +153,7 @@ def test_a_crash_between_writing_down_and_sending_is_mended_by_the_same_key(
 def test_two_processes_with_one_key_leave_one_job(
     backend: SnowflakeBackend, account: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from soaptune.snowflake import submission
+    from soaptune.snowflake.jobs import submission
 
     first = backend.submit(_spec("import time; time.sleep(600)"), key="k")
     with monkeypatch.context() as patched:  # the other process has looked before the first one sent
@@ -188,8 +188,8 @@ def test_a_submission_whose_files_still_go_up_is_not_given_up(
 ) -> None:
     from datetime import timedelta
 
-    from soaptune.snowflake import submission
-    from soaptune.snowflake.records import Record
+    from soaptune.snowflake.jobs import submission
+    from soaptune.snowflake.jobs.records import Record
 
     monkeypatch.setattr(submission.Submitter, "_send", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -205,7 +205,7 @@ def test_a_submission_whose_files_still_go_up_is_not_given_up(
 def test_a_job_whose_files_were_removed_elsewhere_is_not_told_as_failed(
     backend: SnowflakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from soaptune.snowflake.control import Control
+    from soaptune.snowflake.jobs.control import Control
 
     monkeypatch.setattr(Control, "_history", lambda *_: None)  # not every account has one
     sent = backend.submit(_spec())

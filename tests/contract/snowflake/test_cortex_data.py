@@ -13,8 +13,8 @@ import pytest
 from soaptune.data import DataGenerator
 from soaptune.data.plan import CortexPlan
 from soaptune.errors import BackendError, CheckFailed, ConfigError, JobFailed
-from soaptune.jobs.local import LocalBackend
-from soaptune.runtime.cortex import generate_with_cortex
+from soaptune.local.backend import LocalBackend
+from soaptune.runtime.snowflake.cortex import generate_with_cortex
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.tasks import Task
 
@@ -100,7 +100,7 @@ def test_what_was_answered_is_not_asked_again(account: Any, backend: SnowflakeBa
 def test_an_interrupted_run_goes_on_where_it_was(
     account: Any, backend: SnowflakeBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("soaptune.snowflake.cortex._BATCH", 4)
+    monkeypatch.setattr("soaptune.snowflake.tables.cortex._BATCH", 4)
     asked: list[int] = []
 
     def fails_late(model: str, prompt: str, response_format: dict[str, Any] | None) -> str | None:

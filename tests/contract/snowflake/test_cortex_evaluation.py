@@ -16,16 +16,16 @@ import pytest
 
 import soaptune as st
 from soaptune import tiny
+from soaptune.common.files import write_json
 from soaptune.errors import BackendError, CheckFailed, GateError, JobFailed
 from soaptune.evaluate import Evaluator
 from soaptune.evaluate.evaluator import EvalPlan
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.files import write_json
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import fingerprint_folder
 from soaptune.jobs.requirements import requirements
-from soaptune.runtime import evaluate as job
-from soaptune.runtime.cortex_subject import CortexSubject
+from soaptune.runtime.engines.cortex import CortexSubject
+from soaptune.runtime.evaluate import job
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.session import Connection
 from tests.contract.test_evaluate_job import NAMES, TASK
@@ -95,7 +95,7 @@ def plan_of(step: Evaluator, model: Any, data: Any, backend: SnowflakeBackend, f
 
 def evaluate(plan: EvalPlan, output: Path, backend: SnowflakeBackend, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The job's own code in this process, with this process's way to the account."""
-    monkeypatch.setattr("soaptune.runtime.cortex_subject.Connection", lambda: backend.connection)
+    monkeypatch.setattr("soaptune.runtime.engines.cortex.Connection", lambda: backend.connection)
     return job.evaluate(plan, output)
 
 
@@ -184,7 +184,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("soaptune.snowflake.cortex._BATCH", 2)
+    monkeypatch.setattr("soaptune.snowflake.tables.cortex._BATCH", 2)
     plan = plan_of(STEP, model, Dataset.open(tmp_path / "data"), backend, tmp_path)
     with monkeypatch.context() as patch:
         connection = backend.connection
@@ -231,7 +231,7 @@ def test_the_job_needs_nothing_that_runs_a_model() -> None:
     code = (
         "import sys\n"
         "for name in ('torch', 'transformers', 'peft'): sys.modules[name] = None\n"
-        "import soaptune.runtime.evaluate, soaptune.runtime.cortex_subject"
+        "import soaptune.runtime.evaluate.job, soaptune.runtime.engines.cortex"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert "torch" not in requirements("data")

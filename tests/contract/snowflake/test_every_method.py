@@ -12,14 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from soaptune.common.files import write_json
 from soaptune.errors import SoaptuneError
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.files import write_json
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
-from soaptune.handles.taskspec import TaskSpec
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.backend import SnowflakeBackend
+from soaptune.tasks.spec import TaskSpec
 from soaptune.testing.snowflake import emulated_snowflake
 
 pytestmark = pytest.mark.contract

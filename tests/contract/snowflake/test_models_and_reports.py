@@ -4,20 +4,20 @@ import json
 
 import pytest
 
+from soaptune.common.files import write_json
 from soaptune.errors import BackendError, CheckFailed, ConfigError, DataError, JobFailed
 from soaptune.evaluate import Evaluator
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.files import write_json
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
 from soaptune.handles.report import EvalReport, Metric, ReportLineage
-from soaptune.jobs.local import LocalBackend
 from soaptune.jobs.spec import JobSpec
+from soaptune.local.backend import LocalBackend
 from soaptune.snowflake.backend import SnowflakeBackend
-from soaptune.snowflake.experiments import track
-from soaptune.snowflake.handles import place_of
-from soaptune.snowflake.models import StageModel, folder_at, open_model
-from soaptune.snowflake.reports import open_report, read_report_table, write_report_table
+from soaptune.snowflake.handles.model import StageModel, folder_at, open_model
+from soaptune.snowflake.handles.open import place_of
+from soaptune.snowflake.handles.report import open_report, read_report_table, write_report_table
+from soaptune.snowflake.jobs.experiments import track
 from soaptune.tasks import SOAP
 
 

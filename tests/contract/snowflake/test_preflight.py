@@ -13,9 +13,9 @@ from soaptune.handles.dataset_manifest import DatasetManifest
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.names import Name
-from soaptune.snowflake.preflight import findings
-from soaptune.snowflake.reading import Reader
-from soaptune.snowflake.tablespec import SplitSource, TableSource
+from soaptune.snowflake.preflight.findings import findings
+from soaptune.snowflake.preflight.reading import Reader
+from soaptune.snowflake.tables.spec import SplitSource, TableSource
 from soaptune.tasks import SOAP
 from soaptune.testing.snowflake.account import Account
 from soaptune.train import TrainSpec
@@ -419,7 +419,7 @@ def test_an_answer_that_does_not_come_is_told_and_the_rest_is_checked(account: A
 
 
 def test_every_family_that_the_account_offers_is_known_or_read_from_it(session: Any):
-    from soaptune.snowflake.families import FAMILIES, from_row
+    from soaptune.snowflake.preflight.families import FAMILIES, from_row
 
     for row in Reader(session).rows("SHOW COMPUTE POOL INSTANCE FAMILIES"):
         read = from_row(row)

@@ -5,18 +5,18 @@ import json
 import pytest
 from pydantic import BaseModel
 
+from soaptune.common.files import write_json
 from soaptune.deploy import Deployer
 from soaptune.deploy.service import ServiceOptions, ServicePlan
 from soaptune.errors import BackendError, DataError, EngineError, RequestError
-from soaptune.handles.files import write_json
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
 from soaptune.prompting.chat import render_prompt
-from soaptune.runtime.engine import TransformersEngine
+from soaptune.runtime.engines.transformers import TransformersEngine
 from soaptune.runtime.serve.answering import Answerer
-from soaptune.runtime.snowflake_deploy import deploy
+from soaptune.runtime.snowflake.deploy import deploy
 from soaptune.snowflake.backend import SnowflakeBackend
-from soaptune.snowflake.endpoint import SnowflakeEndpoint
+from soaptune.snowflake.handles.endpoint import SnowflakeEndpoint
 from soaptune.tasks import Task
 
 

@@ -14,11 +14,11 @@ import pytest
 from soaptune.errors import BackendError, DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.ledger import RowLedger
-from soaptune.handles.taskspec import TaskSpec
-from soaptune.jobs.local import LocalBackend
+from soaptune.local.backend import LocalBackend
 from soaptune.snowflake.backend import SnowflakeBackend
-from soaptune.snowflake.tables import TableDataset
-from soaptune.snowflake.tablespec import TableSource
+from soaptune.snowflake.tables.dataset import TableDataset
+from soaptune.snowflake.tables.spec import TableSource
+from soaptune.tasks.spec import TaskSpec
 
 TASK = TaskSpec(
     name="tickets",

@@ -10,10 +10,10 @@ import pytest
 
 from soaptune.data import DataGenerator
 from soaptune.errors import DataError, JobFailed
-from soaptune.jobs.local import LocalBackend
 from soaptune.jobs.spec import JobSpec
+from soaptune.local.backend import LocalBackend
 from soaptune.snowflake.backend import SnowflakeBackend
-from soaptune.snowflake.tables import TableDataset
+from soaptune.snowflake.tables.dataset import TableDataset
 from soaptune.tasks import SOAP
 
 

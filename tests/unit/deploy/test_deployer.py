@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from soaptune.common.files import write_json
 from soaptune.deploy import Deployer, Gates
 from soaptune.errors import CheckFailed, ConfigError, DataError, GateError, JobTimeout
 from soaptune.handles.endpoint import Endpoint, EndpointManifest
-from soaptune.handles.files import write_json
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.report import EvalReport, Metric, ReportLineage

@@ -5,10 +5,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pydantic import BaseModel
 
+from soaptune.common.files import write_json
 from soaptune.errors import AnswerError, BackendError, ConfigError, DataError, EngineError, RequestError
 from soaptune.handles import open_handle
 from soaptune.handles.endpoint import Endpoint, EndpointManifest
-from soaptune.handles.files import write_json
 from soaptune.tasks import SOAP, SOAPNote, Task
 
 NOTE = {"S": "a", "O": "b", "A": "c", "P": "d"}

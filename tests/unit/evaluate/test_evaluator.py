@@ -5,14 +5,14 @@ import json
 import pyarrow as pa
 import pytest
 
+from soaptune.common.files import write_json
 from soaptune.errors import CheckFailed, ConfigError
 from soaptune.evaluate import Evaluator, Facts
 from soaptune.evaluate.evaluator import EvalPlan
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.files import write_json
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.spec import TaskSpec
 
 
 def task(name="echo", field="out"):
@@ -71,7 +71,7 @@ def codes(found):
 def test_it_compiles_to_a_job_of_a_plan_and_two_inputs(model, data):
     spec = Evaluator(max_samples=5).compile(model, data, on=ON)
     assert spec.kind == "report"
-    assert spec.entrypoint == ("python", "-m", "soaptune.runtime.evaluate", "step.json")
+    assert spec.entrypoint == ("python", "-m", "soaptune.runtime.evaluate.job", "step.json")
     assert spec.inputs == {"model": str(model.path), "data": str(data.path)}
     plan = EvalPlan.model_validate(json.loads(spec.files["step.json"]))
     assert plan.evaluator == Evaluator(max_samples=5)

@@ -14,7 +14,7 @@ from soaptune.evaluate.metrics import (
 )
 from soaptune.evaluate.metrics.rouge import lcs_length
 from soaptune.facts import Item, Vocabulary
-from soaptune.handles.facts import Fact
+from soaptune.tasks.fact import Fact
 
 VOCABULARY = Vocabulary(["chest pain", "pain", "metoprolol 25 mg", "lisinopril 10 mg", "nausea", "two weeks", "fever"])
 EXAMPLE = Example(

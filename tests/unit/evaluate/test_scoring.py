@@ -5,9 +5,9 @@ from soaptune.errors import EngineError
 from soaptune.evaluate.judges import Facts
 from soaptune.evaluate.scoring import ALWAYS, error_codes, example, missing_metrics, predict, sample, score
 from soaptune.facts import Vocabulary
-from soaptune.handles.facts import Fact
 from soaptune.handles.report import Metric
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.fact import Fact
+from soaptune.tasks.spec import TaskSpec
 
 SPEC = TaskSpec(
     name="ticket",

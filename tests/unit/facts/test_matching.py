@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from soaptune.facts import TermIndex, contains, find, normalise, plain_text, score_facts
-from soaptune.handles.facts import Fact
+from soaptune.tasks.fact import Fact
 
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NOUNS = ["cough", "rash", "foot", "pain", "red", "eye", "left", "knee"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.spec import TaskSpec
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

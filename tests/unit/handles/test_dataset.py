@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from soaptune.common.files import read_json, write_json
 from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.facts import Fact
-from soaptune.handles.files import read_json, write_json
 from soaptune.handles.ledger import RowLedger
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.fact import Fact
+from soaptune.tasks.spec import TaskSpec
 
 SECRET = "the private words of a row"
 

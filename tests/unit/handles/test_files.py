@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from soaptune.common.files import atomic_dir, read_json, write_bytes, write_json, write_text
 from soaptune.errors import DataError
-from soaptune.handles.files import atomic_dir, read_json, write_bytes, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from soaptune.common.fingerprint import TableHasher, fingerprint, fingerprint_table
 from soaptune.errors import DataError
-from soaptune.handles.fingerprint import TableHasher, fingerprint, fingerprint_table
 
 FACTS = pa.list_(pa.struct([("kind", pa.string()), ("start", pa.int32())]))
 

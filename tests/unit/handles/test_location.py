@@ -6,8 +6,8 @@ import pytest
 from soaptune.errors import CheckFailed
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.location import Location, misplaced
-from soaptune.handles.taskspec import TaskSpec
-from soaptune.jobs.local import LocalBackend
+from soaptune.local.backend import LocalBackend
+from soaptune.tasks.spec import TaskSpec
 
 TASK = TaskSpec(
     name="t",

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.spec import TaskSpec
 
 quick = settings(max_examples=40, deadline=None)
 SECRET = "privatewords"

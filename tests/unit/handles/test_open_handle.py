@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from soaptune.common.files import write_json
 from soaptune.errors import DataError
 from soaptune.handles import open_handle
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.files import write_json
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.spec import TaskSpec
 
 
 def test_a_folder_opens_as_what_its_manifest_says(tmp_path: Path, task: TaskSpec) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.preparation import deduplicate_table, shared_inputs, split_table, target_sizes
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.handles.preparation.prepare import deduplicate_table, shared_inputs, split_table, target_sizes
+from soaptune.tasks.spec import TaskSpec
 
 quick = settings(max_examples=60, deadline=None)
 

@@ -12,8 +12,8 @@ import pytest
 
 from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.facts import Fact
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.fact import Fact
+from soaptune.tasks.spec import TaskSpec
 
 Rows = list[dict[str, Any]]
 MakeRows = Callable[[int], Rows]

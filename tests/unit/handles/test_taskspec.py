@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from soaptune.errors import ConfigError, DataError
-from soaptune.handles.taskspec import HasSpec, TaskSpec, as_spec
+from soaptune.tasks.spec import HasSpec, TaskSpec, as_spec
 
 
 class Note(BaseModel):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from soaptune.errors import BackendError, MissingExtraError
-from soaptune.jobs import environment as module
-from soaptune.jobs.environment import command_line, environment, has_gpu
 from soaptune.jobs.spec import JobSpec, Resources
-from soaptune.jobs.supervisor import PORT, TEMPORARY
+from soaptune.local import environment as module
+from soaptune.local.environment import command_line, environment, has_gpu
+from soaptune.local.supervisor import PORT, TEMPORARY
 
 
 def spec(*entrypoint, **more):

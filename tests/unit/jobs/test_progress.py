@@ -12,7 +12,7 @@ from rich.errors import LiveError
 from rich.progress import Progress
 
 from soaptune.errors import JobFailed
-from soaptune.jobs import progress
+from soaptune.jobs import watch as progress
 from soaptune.jobs.spec import JobSpec
 
 

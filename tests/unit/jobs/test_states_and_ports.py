@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from soaptune.jobs.ports import reserve_port
-from soaptune.jobs.processes import is_alive, start_time
-from soaptune.jobs.states import claim, read_state, write_state
-from soaptune.jobs.supervisor import command
+from soaptune.local.ports import reserve_port
+from soaptune.local.processes import is_alive, start_time
+from soaptune.local.states import claim, read_state, write_state
+from soaptune.local.supervisor import command
 
 
 def test_a_state_keeps_its_history_and_what_was_said_before(tmp_path):
@@ -80,7 +80,7 @@ def test_the_supervisor_starts_whatever_the_jobs_variables_do_to_python(tmp_path
 
 def test_the_supervisor_loads_the_standard_library_alone():
     code = (
-        "import sys, soaptune.jobs.supervisor\n"
+        "import sys, soaptune.local.supervisor\n"
         "print(sorted({m.partition('.')[0] for m in sys.modules} & {'pydantic', 'yaml', 'rich', 'typing_extensions'}))"
     )
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)

@@ -113,7 +113,7 @@ def test_copies_and_pickles_leave_the_session_behind() -> None:
 
 
 def test_importing_the_sdk_leaves_the_exception_hook_alone() -> None:
-    from soaptune.snowflake.submission import jobs_module
+    from soaptune.snowflake.jobs.submission import jobs_module
 
     for name in [n for n in sys.modules if n == "snowflake.ml.jobs"]:
         del sys.modules[name]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from soaptune.snowflake.families import FAMILIES, Family, family, from_row
+from soaptune.snowflake.preflight.families import FAMILIES, Family, family, from_row
 
 
 def test_a_family_is_found_whatever_its_case():

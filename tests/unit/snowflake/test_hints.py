@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from soaptune.snowflake.hints import hint_for
+from soaptune.snowflake.jobs.hints import hint_for
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from soaptune.jobs.spec import JobSpec
-from soaptune.snowflake.hosts import HUB_RULE, PYPI, Host, covers, hosts, hub_models
+from soaptune.snowflake.preflight.hosts import HUB_RULE, PYPI, Host, covers, hosts, hub_models
 from soaptune.train import TrainSpec
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soaptune.snowflake.logs import Reader, fresh
+from soaptune.snowflake.jobs.logs import Reader, fresh
 
 
 def test_a_growing_log_gives_what_was_added() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from soaptune.snowflake.memory import RESERVE_GB, inference_needs, parameters, training_needs
+from soaptune.snowflake.preflight.memory import RESERVE_GB, inference_needs, parameters, training_needs
 from soaptune.train import TrainSpec
 
 

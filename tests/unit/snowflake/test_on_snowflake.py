@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from soaptune.jobs.spec import JobSpec
-from soaptune.runtime import on_snowflake
-from soaptune.snowflake.payload import STARTER, write_payload
+from soaptune.runtime.snowflake import start as on_snowflake
+from soaptune.snowflake.jobs.payload import STARTER, write_payload
 
 
 def _start(stage: Path, script: str, *, entrypoint: tuple[str, ...] = ("python", "main.py"), **env: str) -> Any:

@@ -9,7 +9,7 @@ import pytest
 import soaptune
 from soaptune.errors import BackendError
 from soaptune.jobs.spec import JobSpec
-from soaptune.snowflake.payload import ARCHIVE, STARTER, arguments, write_payload
+from soaptune.snowflake.jobs.payload import ARCHIVE, STARTER, arguments, write_payload
 
 
 def _spec(**more: object) -> JobSpec:
@@ -37,7 +37,7 @@ def test_neither_weights_nor_caches_nor_the_emulator_travel(tmp_path: Path) -> N
         name for name in names if name.startswith("soaptune/testing/") and not name.endswith(("/", "__init__.py"))
     ]
     assert "soaptune/tiny/__init__.py" in names
-    assert "soaptune/runtime/on_snowflake.py" in names
+    assert "soaptune/runtime/snowflake/start.py" in names
 
 
 def test_the_package_in_the_payload_is_whole_but_for_what_stays_at_home(tmp_path: Path) -> None:

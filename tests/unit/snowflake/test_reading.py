@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from soaptune.snowflake.preflight_network import listed
-from soaptune.snowflake.reading import Unreadable, same_name, truth
+from soaptune.snowflake.preflight.network import listed
+from soaptune.snowflake.preflight.reading import Unreadable, same_name, truth
 
 
 @pytest.mark.parametrize(

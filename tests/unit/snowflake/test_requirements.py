@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from soaptune.jobs.requirements import PACKAGES, requirements
-from soaptune.snowflake.requirements import TESTED, pinned
+from soaptune.snowflake.jobs.requirements import TESTED, pinned
 
 _CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"
 

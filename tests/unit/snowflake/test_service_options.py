@@ -36,7 +36,7 @@ def test_on_snowflake_the_job_makes_a_service_in_the_account(model, backend):
     report = make_report()
     spec = Deployer(name="soap-notes").compile(model, report, on=backend)
     assert spec.kind == "endpoint"
-    assert spec.entrypoint == ("python", "-m", "soaptune.runtime.snowflake_deploy", "step.json")
+    assert spec.entrypoint == ("python", "-m", "soaptune.runtime.snowflake.deploy", "step.json")
     assert "llguidance" in spec.files["requirements.txt"]
     plan = ServicePlan.model_validate(json.loads(spec.files["step.json"]))
     assert (plan.database, plan.schema_name, plan.service.compute_pool) == ("DEMO", "my schema", "gpu_pool")

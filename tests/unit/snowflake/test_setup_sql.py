@@ -7,7 +7,7 @@ import pytest
 
 from soaptune.errors import ConfigError
 from soaptune.snowflake.backend import SnowflakeBackend
-from soaptune.snowflake.setup import create_pool, setup_sql
+from soaptune.snowflake.preflight.setup import create_pool, setup_sql
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "snowflake" / "setup.sql"
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from soaptune.errors import BackendError, ConfigError, EngineError, RequestError
-from soaptune.snowflake.endpoint import SnowflakeEndpoint
-from soaptune.snowflake.serving import ServiceManifest
+from soaptune.snowflake.handles.endpoint import SnowflakeEndpoint
+from soaptune.snowflake.handles.service import ServiceManifest
 from soaptune.snowflake.session import Connection
 from soaptune.tasks import SOAP, SOAPNote
 from tests.unit.deploy.test_endpoint import NOTE, Server

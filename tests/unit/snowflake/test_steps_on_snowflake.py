@@ -15,14 +15,14 @@ from soaptune.data import DataGenerator
 from soaptune.data.plan import GeneratePlan
 from soaptune.errors import BackendError, ConfigError
 from soaptune.handles.dataset_manifest import DatasetManifest
-from soaptune.jobs.local import LocalBackend
-from soaptune.runtime import nodes
+from soaptune.local.backend import LocalBackend
 from soaptune.runtime.generate import generate
+from soaptune.runtime.snowflake import nodes
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.session import Connection
-from soaptune.snowflake.tablequery import Place
-from soaptune.snowflake.tables import TableDataset
-from soaptune.snowflake.tablespec import SplitSource, TableSource
+from soaptune.snowflake.tables.dataset import TableDataset
+from soaptune.snowflake.tables.query import Place
+from soaptune.snowflake.tables.spec import SplitSource, TableSource
 from soaptune.tasks import SOAP
 from soaptune.train.spec import TrainSpec
 from soaptune.train.trainer import Trainer

@@ -10,11 +10,11 @@ import pytest
 
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset_manifest import DatasetManifest
-from soaptune.handles.taskspec import TaskSpec
-from soaptune.snowflake import tablesql
-from soaptune.snowflake.tablespec import SplitSource, TableSource, read_schema, write_schema
-from soaptune.snowflake.tabletypes import as_text, from_table, sql_type
-from soaptune.snowflake.tablewrite import column_names, split_names
+from soaptune.snowflake.tables import sql as tablesql
+from soaptune.snowflake.tables.spec import SplitSource, TableSource, read_schema, write_schema
+from soaptune.snowflake.tables.types import as_text, from_table, sql_type
+from soaptune.snowflake.tables.write import column_names, split_names
+from soaptune.tasks.spec import TaskSpec
 
 pa = pytest.importorskip("pyarrow")
 
@@ -94,7 +94,7 @@ def test_columns_are_named_in_capitals_and_never_twice() -> None:
 
 
 def test_two_splits_never_share_a_table() -> None:
-    from soaptune.snowflake.tablequery import Place
+    from soaptune.snowflake.tables.query import Place
 
     place: Any = Place(None, "DB", "S")  # type: ignore[arg-type]
     assert [str(n) for n in split_names(place, "T", ["train", "test"]).values()] == [
@@ -150,7 +150,7 @@ def test_types_travel_as_text() -> None:
 def test_none_of_it_needs_snowflakes_packages() -> None:
     code = (
         "import sys\n"
-        "import soaptune.snowflake.tables, soaptune.snowflake.tableload, soaptune.snowflake.tableprep\n"
+        "import soaptune.snowflake.tables.dataset, soaptune.snowflake.tables.load, soaptune.snowflake.tables.prepare\n"
         "import soaptune.runtime.inputs, soaptune.runtime.generate\n"
         "assert not [m for m in sys.modules if m.startswith(('snowflake.', 'pandas', 'torch'))]\n"
     )

@@ -16,10 +16,10 @@ from pydantic import BaseModel, Field, RootModel
 
 from soaptune.config import Config
 from soaptune.errors import ConfigError, DataError
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.soap.prompt import SYSTEM_PROMPT
 from soaptune.tasks import SOAP, SOAPNote, Task, load_hook, rendering
 from soaptune.tasks.hooks import load_lexicon
-from soaptune.tasks.soap.prompt import SYSTEM_PROMPT
+from soaptune.tasks.spec import TaskSpec
 
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -83,14 +83,14 @@ def lexicon_of(value: object) -> object:
 
 @pytest.mark.parametrize("value", ["aspirin", None, 5, [], ["aspirin", 5], ["aspirin", " "], KeyError("x")])
 def test_a_lexicon_that_gives_no_terms_is_refused_by_name(value: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("soaptune.tasks.soap.terms.terms", lexicon_of(value))
-    with pytest.raises(ConfigError, match=r"The lexicon 'soaptune\.tasks\.soap\.terms:terms' (must give|failed)"):
-        load_lexicon("soaptune.tasks.soap.terms:terms")
+    monkeypatch.setattr("soaptune.soap.terms.terms", lexicon_of(value))
+    with pytest.raises(ConfigError, match=r"The lexicon 'soaptune\.soap\.terms:terms' (must give|failed)"):
+        load_lexicon("soaptune.soap.terms:terms")
 
 
 def test_a_lexicon_s_terms_come_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("soaptune.tasks.soap.terms.terms", lexicon_of({"b", "a"}))
-    assert load_lexicon("soaptune.tasks.soap.terms:terms") == ("a", "b")
+    monkeypatch.setattr("soaptune.soap.terms.terms", lexicon_of({"b", "a"}))
+    assert load_lexicon("soaptune.soap.terms:terms") == ("a", "b")
 
 
 def test_messages_are_the_system_turn_and_the_filled_template() -> None:

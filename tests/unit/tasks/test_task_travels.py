@@ -45,7 +45,7 @@ pathlib.Path(sys.argv[1]).write_text(TASK.spec().model_dump_json())
 JOB = """
 import json, pathlib, sys
 from soaptune.errors import AnswerError
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.spec import TaskSpec
 from soaptune.tasks import Task
 
 task = Task.from_spec(TaskSpec.model_validate_json(pathlib.Path(sys.argv[1]).read_text()))

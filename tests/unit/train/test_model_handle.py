@@ -11,7 +11,7 @@ import pytest
 from soaptune.errors import DataError
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest, ModelPlan, fingerprint_folder
-from soaptune.handles.taskspec import TaskSpec
+from soaptune.tasks.spec import TaskSpec
 from soaptune.train.finish import GIT_REVISION, finish_model
 from soaptune.train.spec import TrainSpec
 

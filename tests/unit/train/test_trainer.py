@@ -16,9 +16,9 @@ import yaml
 from soaptune.errors import CheckFailed, ConfigError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.model_manifest import ModelPlan
-from soaptune.handles.taskspec import TaskSpec
-from soaptune.jobs.local import LocalBackend
 from soaptune.jobs.spec import JobSpec
+from soaptune.local.backend import LocalBackend
+from soaptune.tasks.spec import TaskSpec
 from soaptune.train.finish import git_revision
 from soaptune.train.hardware import Machine
 from soaptune.train.options import OptimizerOptions

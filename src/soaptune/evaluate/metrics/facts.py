@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from soaptune.evaluate.examples import Count, Example, Prediction
 from soaptune.facts import DENIED_KINDS, Item, Vocabulary, contains, score_facts, unsaid
-from soaptune.handles.facts import Fact
+from soaptune.tasks.fact import Fact
 
 __all__ = ["fact_precision", "fact_recall"]
 

@@ -18,8 +18,8 @@ from arctic_training.data.source import DataSource
 from datasets import Dataset
 
 from soaptune.errors import DataError
-from soaptune.handles.taskspec import TaskSpec
 from soaptune.tasks import rendering
+from soaptune.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
     from arctic_training.data.utils import DatasetType

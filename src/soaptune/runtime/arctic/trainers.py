@@ -24,10 +24,10 @@ from arctic_training.trainer.sft_trainer import SFTTrainer
 from arctic_training.trainer.utils import to_device
 
 from soaptune.prompting.tokens import IGNORE_INDEX
+from soaptune.runtime.arctic.base_model import BaseModelFactory, used_revision
+from soaptune.runtime.arctic.callbacks import ProgressWriter
 from soaptune.runtime.arctic.factory import SoaptuneDataFactory
 from soaptune.runtime.arctic.optimizers import AdamWFactory, MuonFactory
-from soaptune.runtime.arctic.progress import ProgressWriter
-from soaptune.runtime.base_model import BaseModelFactory, used_revision
 from soaptune.train.finish import finish_model
 
 __all__ = ["SoaptuneCausalTrainer", "SoaptuneSFTTrainer", "token_loss"]

@@ -17,19 +17,19 @@ from pathlib import Path
 import uvicorn
 from pydantic import ValidationError
 
+from soaptune.common.files import MANIFEST, read_json, write_json
 from soaptune.config import summary
 from soaptune.deploy.plan import MODEL_INPUT, ServePlan
 from soaptune.engines import Completion, GenerationRequest
 from soaptune.errors import BackendError, ConfigError, DataError, EngineError, SoaptuneError
 from soaptune.handles.endpoint import EndpointManifest
-from soaptune.handles.files import MANIFEST, read_json, write_json
 from soaptune.handles.model import Model
-from soaptune.runtime.engine import TransformersEngine
-from soaptune.runtime.loading import load_model
+from soaptune.runtime.engines.loading import load_model
+from soaptune.runtime.engines.transformers import TransformersEngine
 from soaptune.runtime.serve.answering import Answerer
 from soaptune.runtime.serve.app import build_app
 from soaptune.runtime.serve.batching import Batcher
-from soaptune.runtime.serve.guard import Guard
+from soaptune.runtime.serve.limits import Guard
 from soaptune.tasks import rendering
 
 __all__ = ["main", "serve"]

@@ -8,12 +8,12 @@ from typing import Any
 
 from soaptune.engines import Completion, GenerationRequest
 from soaptune.errors import AnswerError, ConfigError, EngineError
-from soaptune.handles.taskspec import TaskSpec
 from soaptune.prompting.chat import render_prompt
-from soaptune.runtime import grammar
-from soaptune.runtime.engine import TransformersEngine
+from soaptune.runtime.engines import grammar
+from soaptune.runtime.engines.transformers import TransformersEngine
 from soaptune.runtime.serve.surface import ApiError
 from soaptune.tasks import parsing
+from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["Answerer", "task_schema"]
 

@@ -1,0 +1,1 @@
+"""`Dataset.load`: rows of other formats, read, checked and written as a dataset folder."""

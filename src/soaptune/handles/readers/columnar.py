@@ -1,0 +1,83 @@
+"""Reading rows from columnar files: Parquet, Arrow IPC, and folders that Hugging Face datasets saved."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from soaptune.common.arrow import Table, arrow, parquet
+from soaptune.errors import DataError, MissingExtraError
+from soaptune.handles.readers.rows import RawRows
+
+__all__ = ["read_arrow", "read_parquet", "read_saved"]
+
+
+def read_parquet(path: Path) -> RawRows:
+    """Reads a Parquet file."""
+    return _rows(str(path), lambda: parquet().ParquetFile(path).read(), "Parquet")
+
+
+def read_arrow(path: Path) -> RawRows:
+    """Reads an Arrow IPC file or stream."""
+
+    def read() -> Table:
+        ipc: Any = importlib.import_module("pyarrow.ipc")
+        with arrow().memory_map(str(path)) as source:
+            in_file_form = source.read(6) == b"ARROW1"
+            source.seek(0)
+            return (ipc.open_file if in_file_form else ipc.open_stream)(source).read_all()
+
+    return _rows(str(path), read, "Arrow")
+
+
+def read_saved(folder: Path, split: str) -> dict[str, RawRows]:
+    """Reads a folder that ``save_to_disk`` of Hugging Face datasets made.
+
+    Args:
+        folder: The folder.
+        split: The split that a single dataset becomes; a dictionary of datasets brings its own.
+    """
+    try:
+        hugging_face: Any = importlib.import_module("datasets")
+    except ImportError as error:
+        raise MissingExtraError("datasets", extra="train", what="Reading a saved dataset") from error
+    try:
+        saved: Any = hugging_face.load_from_disk(str(folder))
+    except Exception as error:  # the library lets through whatever its readers raise
+        raise DataError(f"{folder} cannot be read as a saved dataset; it is cut off or incomplete.") from error
+    parts: dict[str, Any] = {**cast("dict[str, Any]", saved)} if isinstance(saved, dict) else {split: saved}
+    if not parts:
+        raise DataError(f"{folder} is a saved dataset without splits.")
+    return {
+        name: _saved_rows(f"{folder}/{name}" if isinstance(saved, dict) else str(folder), part)
+        for name, part in parts.items()
+    }
+
+
+def _saved_rows(file: str, part: Any) -> RawRows:
+    rows = _rows(file, lambda: part.with_format("arrow")[:], "a saved dataset")
+    if not rows.count:
+        raise DataError(f"{file} has no rows.")
+    for name, feature in part.features.items():
+        if type(feature).__name__ == "ClassLabel" and rows.table is not None:
+            labels: list[str] = feature.names
+            numbers: list[int | None] = rows.table.column(name).to_pylist()
+            words = [labels[n] if n is not None and 0 <= n < len(labels) else None for n in numbers]
+            place = rows.table.column_names.index(name)
+            rows.table = rows.table.set_column(place, name, arrow().array(words, arrow().string()))
+    return rows
+
+
+def _rows(file: str, read: Callable[[], Table], form: str) -> RawRows:
+    try:
+        table = read().replace_schema_metadata(None)
+    except (OSError, ValueError, LookupError, NotImplementedError, TypeError) as error:
+        # pyarrow's errors are among these. Its words speak of bytes and offsets, which help nobody here.
+        raise DataError(f"{file} cannot be read as {form}; it is cut off, broken or of another format.") from error
+    names: list[str] = list(table.column_names)
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{file} has the column {twice[0]!r} twice.")
+    return RawRows(file, columns=dict.fromkeys(names), table=table)

@@ -1,0 +1,170 @@
+"""`Dataset.load`: finds the files of each split, has them read and checked, and writes the dataset folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from soaptune.common.arrow import Table, arrow
+from soaptune.common.files import MANIFEST
+from soaptune.errors import DataError
+from soaptune.handles.ledger import RowLedger
+from soaptune.handles.readers.columnar import read_arrow, read_parquet, read_saved
+from soaptune.handles.readers.rows import RawRows, Wanted, wanted_columns, well_formed
+from soaptune.handles.readers.text import read_csv, read_json_rows, read_jsonl
+from soaptune.handles.writing import write_dataset
+from soaptune.tasks.spec import HasSpec, as_spec
+
+__all__ = ["load_dataset"]
+
+_READERS = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".json": read_json_rows,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".parquet": read_parquet,
+    ".arrow": read_arrow,
+    ".feather": read_arrow,
+    ".ipc": read_arrow,
+}
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def load_dataset(
+    source: str | Path | Mapping[str, str | Path],
+    *,
+    task: HasSpec | Any,
+    columns: Mapping[str, str],
+    split: str,
+    into: str | Path | None,
+    on_bad_row: Literal["error", "ledger"],
+    allow_empty: Collection[str],
+    ids: Literal["keep", "make"],
+    synthetic: bool,
+) -> Path:
+    """Does what `soaptune.handles.dataset.Dataset.load` says and returns the folder."""
+    spec = as_spec(task)
+    wanted = wanted_columns(spec, columns, allow_empty=allow_empty, make_ids=ids == "make")
+    raw, passed_over = _read_source(source, split)
+    ledger = RowLedger()
+    tables: dict[str, Table] = {}
+    for name, rows in raw.items():
+        tables[name], dropped = well_formed(rows, wanted, spec=spec, split=name, bad_rows=on_bad_row)
+        for row, reason in dropped:
+            ledger.add(f"{name}#{row}", split=name, fate="dropped", reason=reason, step="load")
+        if not tables[name].num_rows:
+            raise DataError(f"{rows.file}: none of its {rows.count} row(s) can be used. The first: {dropped[0][1]}.")
+    tables, prefixed = _distinct_ids(tables)
+    for name, table in tables.items():
+        ledger.extend(table.column("id").to_pylist(), split=name, fate="kept", step="load")
+    ledger.reconcile(sum(rows.count for rows in raw.values()))
+    how = _how(raw, wanted, passed_over, prefixed)
+    return write_dataset(into, tables, task=spec, how=how, ledger=ledger, synthetic=synthetic)
+
+
+def _how(raw: Mapping[str, RawRows], wanted: Wanted, passed_over: list[str], prefixed: bool) -> dict[str, Any]:
+    # Names only: where the files lay on this machine is nobody's business elsewhere.
+    how: dict[str, Any] = {"step": "load", "files": {split: Path(rows.file).name for split, rows in raw.items()}}
+    if wanted.given:
+        how["columns"] = dict(wanted.given)
+    if passed_over:
+        how["files_passed_over"] = passed_over
+    if prefixed:
+        how["ids"] = "prefixed by their split, since some stood in several splits"
+    return how
+
+
+def _distinct_ids(tables: dict[str, Table]) -> tuple[dict[str, Table], bool]:
+    """Ids count from 0 in each file of many public datasets; in ours they name a row of the whole dataset."""
+    lists = {split: table.column("id").to_pylist() for split, table in tables.items()}
+    if len({id for ids in lists.values() for id in ids}) == sum(len(ids) for ids in lists.values()):
+        return tables, False
+    pa = arrow()
+    renamed = {
+        split: table.set_column(0, "id", pa.array([f"{split}-{id}" for id in lists[split]], pa.string()))
+        for split, table in tables.items()
+    }
+    return renamed, True
+
+
+def _read_source(source: str | Path | Mapping[str, str | Path], split: str) -> tuple[dict[str, RawRows], list[str]]:
+    """The rows of each split, and the names of files in a folder that are of no split."""
+    if isinstance(source, Mapping):
+        if not source:
+            raise DataError("The mapping from splits to files is empty.")
+        raw: dict[str, RawRows] = {}
+        for name, file in source.items():
+            parts, _ = _read_path(file, name)
+            if len(parts) != 1:
+                raise DataError(f"{file} holds the splits {', '.join(parts)}; as the split {name!r} it must be one.")
+            raw[name] = next(iter(parts.values()))
+        return raw, []
+    return _read_path(source, split)
+
+
+def _read_path(source: str | Path, split: str) -> tuple[dict[str, RawRows], list[str]]:
+    if "://" in str(source):
+        raise DataError(f"{source} is not a local path; Dataset.load() reads local files and folders.")
+    path = Path(source)
+    if path.is_dir():
+        return _read_folder(path, split)
+    if not path.exists():
+        raise DataError(f"{path} does not exist.")
+    return {split: _read_file(path)}, []
+
+
+def _read_file(path: Path) -> RawRows:
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path}: the suffix {path.suffix!r} says no format that can be read; use {_suffixes()}.")
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is empty.")
+        rows = reader(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or 'the system refused'}.") from error
+    if not rows.count:
+        raise DataError(f"{path} has no rows.")
+    return rows
+
+
+def _read_folder(folder: Path, split: str) -> tuple[dict[str, RawRows], list[str]]:
+    if (folder / MANIFEST).is_file():
+        raise DataError(f"{folder} is a soaptune folder already: open it with Dataset.open().")
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        return read_saved(folder, split), []
+    files = sorted(f for f in folder.iterdir() if f.is_file() and f.suffix.lower() in _READERS)
+    found: dict[str, Path] = {}
+    for file in files:
+        name = _SPLITS.get(file.stem.lower())
+        if name is None:
+            continue
+        if name in found:
+            raise DataError(f"{folder}: both {found[name].name} and {file.name} look like the split {name!r}.")
+        found[name] = file
+    if not found:
+        seen = ", ".join(f.name for f in files[:20]) or "none"
+        raise DataError(
+            f"{folder}: no file is named after a split (train.csv, validation.csv, test.csv). Files that can be read: "
+            f'{seen}. Say which is which with Dataset.load({{"train": ..., "validation": ...}}).'
+        )
+    ordered = {name: found[name] for name in ("train", "validation", "test") if name in found}
+    passed_over = [file.name for file in files if file not in found.values()]
+    return {name: _read_file(file) for name, file in ordered.items()}, passed_over
+
+
+def _suffixes() -> str:
+    return re.sub(r", (\S+)$", r" or \1", ", ".join(_READERS))

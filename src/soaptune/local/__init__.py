@@ -1,0 +1,1 @@
+"""`LocalBackend`: jobs as processes on this machine, and what keeps those processes."""

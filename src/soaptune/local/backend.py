@@ -1,0 +1,306 @@
+"""`LocalBackend`: jobs as processes on this machine, each in a folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import threading
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from soaptune.common import files
+from soaptune.config import summary
+from soaptune.errors import BackendError, DataError, JobNotFound, SoaptuneError, Violation
+from soaptune.handles import open_handle
+from soaptune.jobs.job import Job
+from soaptune.jobs.spec import JobSpec
+from soaptune.local.environment import command_line, environment, program_path
+from soaptune.local.job import LocalJob
+from soaptune.local.states import write_state
+from soaptune.local.supervisor import ALREADY_SUPERVISED
+from soaptune.local.supervisor import command as supervisor_command
+
+__all__ = ["LocalBackend"]
+
+_SPEC_FILE = "job.json"
+_LITTLE_DISK = 1_000_000_000
+
+
+class LocalBackend:
+    """Runs jobs on this machine (Linux; macOS, where less is known of a job's processes).
+
+    Every job has a folder ``<root>/jobs/<id>/`` (its *stage*) with ``app/`` (what was submitted), ``inputs/``,
+    ``output/``, ``log.txt`` and its state, and caches, a temporary folder and a port of its own. Nothing is
+    written before the first job.
+
+    Examples:
+        >>> backend = LocalBackend("runs")
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] = "runs",
+        *,
+        threads: int | None = None,
+        detach: bool = False,
+        grace: float = 10.0,
+    ) -> None:
+        """Names the place.
+
+        Args:
+            root: The folder for jobs; made when the first one is submitted.
+            threads: How many threads a job may compute with; the machine's cores when None.
+            detach: Whether all jobs go on when this process ends, not only those whose spec says so.
+            grace: Seconds that a job has to end by itself when it is cancelled, before it is killed.
+        """
+        self._root = Path(root).expanduser().absolute()
+        self._threads = threads
+        self._detach = detach
+        self._grace = grace
+
+    @property
+    def name(self) -> str:
+        """``"local"``."""
+        return "local"
+
+    @property
+    def root(self) -> Path:
+        """The folder for jobs, absolute."""
+        return self._root
+
+    def preflight(self, spec: JobSpec) -> list[Violation]:
+        """What stands in the way of a job here; see `soaptune.jobs.backend.Backend.preflight`."""
+        found = [
+            Violation(
+                path=f"secrets.{name}",
+                code="secret-not-set",
+                message=f"The job needs the environment variable {source}, which is not set.",
+                hint=f"Set {source} and submit again.",
+            )
+            for name, source in spec.secrets.items()
+            if source not in os.environ
+        ]
+        folders = {f"inputs.{name}": folder for name, folder in spec.inputs.items()}
+        folders |= {f"code_paths.{number}": folder for number, folder in enumerate(spec.code_paths)}
+        found += [
+            Violation(path=path, code="no-such-folder", message=f"{folder} is not a folder on this machine.")
+            for path, folder in folders.items()
+            if not Path(folder).expanduser().is_dir()
+        ]
+        try:
+            program_path(spec)
+        except SoaptuneError as error:
+            found.append(Violation(path="entrypoint", code="no-such-program", message=str(error)))
+        above = _nearest_folder(self._root)
+        if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+            message = f"Nothing can be written to {self._root}: {above} is not a folder that you may write to."
+            hint = "Give LocalBackend another root."
+            found.append(Violation(path="root", code="root-not-writable", message=message, hint=hint))
+        elif (free := shutil.disk_usage(above).free) < _LITTLE_DISK:
+            message = f"Only {free / 1e9:.1f} GB are free below {self._root}."
+            found.append(Violation(path="root", code="little-disk", level="warning", message=message))
+        return found
+
+    def submit(self, spec: JobSpec, *, key: str | None = None) -> Job[Any]:
+        """Starts a job and comes back at once; see `soaptune.jobs.backend.Backend.submit`.
+
+        Raises:
+            BackendError: Something is missing that the job needs, nothing can be written to the root, or the key
+                belongs to another job.
+        """
+        try:
+            return self._submit(spec, key)
+        except OSError as error:
+            raise BackendError(f"the job {spec.name!r} cannot be started in {self._root}: {error}") from error
+
+    def _submit(self, spec: JobSpec, key: str | None) -> LocalJob:
+        if key is None:
+            job_id = self._new_id(spec)
+            try:
+                return self._start(spec, job_id)
+            except KeyboardInterrupt:
+                # Nobody will ever hear of this id. Under a key a job stays: who submits again goes on with it.
+                if (job := self._existing(job_id)) is not None:
+                    job.cancel()
+                raise
+        from filelock import FileLock
+
+        record = self._record(key)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        # Held until the supervisor is there: another process with the same key waits, and then finds the job.
+        with FileLock(str(record) + ".lock"):
+            if not record.is_file():
+                job_id = self._new_id(spec)
+                # Before anything starts: who submits again after a crash in between finds this id and goes on with it.
+                files.write_json(record, {"id": job_id, "key": key})
+                return self._start(spec, job_id)
+            job_id = files.read_json(record)["id"]
+            job = self._existing(job_id)
+            if job is None:
+                return self._start(spec, job_id)
+            if job.spec != spec:
+                raise BackendError(f"the key {key!r} belongs to the job {job_id}, whose spec is another one")
+            if not job.never_started:
+                return job
+            # Its submitter may have been killed in the last moment. A second supervisor would do no harm either.
+            self._refuse_what_cannot_start(spec)
+            return self._launch(spec, job_id)
+
+    def find(self, key: str) -> Job[Any] | None:
+        """Finds the job of a submission, without starting one; see `soaptune.jobs.backend.Backend.find`.
+
+        Raises:
+            BackendError: The record of the key or of the job cannot be read.
+        """
+        try:
+            record = self._record(key)
+            return self._existing(files.read_json(record)["id"]) if record.is_file() else None
+        except (OSError, DataError) as error:
+            raise BackendError(f"the record of the key {key!r} in {self._root} cannot be read: {error}") from error
+
+    def job(self, job_id: str) -> Job[Any]:
+        """Finds a job again; see `soaptune.jobs.backend.Backend.job`.
+
+        Raises:
+            JobNotFound: There is none of that id; the error names the nearest.
+            BackendError: The job's record cannot be read.
+        """
+        bare = job_id.removeprefix("local:")
+        found = self._existing(bare) if re.fullmatch(r"[A-Za-z0-9_-]+", bare) else None
+        if found is None:
+            known = [stage.name for stage in self._stages()]
+            near = difflib.get_close_matches(bare, known, n=3, cutoff=0.5) or known[:3]
+            told = f"; near ones are {', '.join(near)}" if near else "; there are none yet"
+            raise JobNotFound(f"there is no job {job_id!r} in {self._root}{told}")
+        return found
+
+    def jobs(self) -> list[Job[Any]]:
+        """All jobs under this root, the newest first; what cannot be read is left out."""
+        found: list[Job[Any]] = []
+        for stage in self._stages():
+            try:
+                found.append(self._find(stage.name))
+            except BackendError:  # another version's, or damaged; asked for by its id it says so
+                continue
+        return found
+
+    def receive(self, handle: Any) -> Any:
+        """Brings what a handle stands for to this machine; see `soaptune.jobs.backend.Backend.receive`.
+
+        The same content is brought only once.
+        """
+        if handle.location.backend == self.name:
+            return handle
+        folder = self._root / "copies" / handle.fingerprint.removeprefix("sha256:")[:16]
+        return open_handle(folder) if (folder / files.MANIFEST).is_file() else handle.download(folder)
+
+    def __repr__(self) -> str:
+        return f"LocalBackend({str(self._root)!r})"
+
+    def _stages(self) -> list[Path]:
+        found: list[tuple[int, Path]] = []
+        for file in (self._root / "jobs").glob(f"*/{_SPEC_FILE}"):
+            with contextlib.suppress(OSError):  # removed in between
+                found.append((file.stat().st_mtime_ns, file.parent))
+        return [stage for _, stage in sorted(found, reverse=True)]
+
+    def _stage(self, job_id: str) -> Path:
+        return self._root / "jobs" / job_id
+
+    def _new_id(self, spec: JobSpec) -> str:
+        return f"{spec.name}-{datetime.now(timezone.utc):%Y%m%d}-{secrets.token_hex(4)}"
+
+    def _record(self, key: str) -> Path:
+        return self._root / "keys" / (hashlib.sha256(key.encode()).hexdigest() + ".json")
+
+    def _existing(self, job_id: str) -> LocalJob | None:
+        return self._find(job_id) if (self._stage(job_id) / _SPEC_FILE).is_file() else None
+
+    def _find(self, job_id: str) -> LocalJob:
+        stage = self._stage(job_id)
+        try:
+            spec = JobSpec.model_validate(files.read_json(stage / _SPEC_FILE))
+        except ValidationError as error:
+            message = f"{stage / _SPEC_FILE} was not written by this version of soaptune: {summary(error)}"
+            raise BackendError(message) from error
+        except DataError as error:
+            raise BackendError(f"the record of the job {job_id} cannot be read: {error}") from error
+        return LocalJob(job_id, spec, stage, grace=self._grace)
+
+    def _refuse_what_cannot_start(self, spec: JobSpec) -> None:
+        missing = [finding for finding in self.preflight(spec) if finding.level == "error"]
+        if missing:
+            told = "; ".join(f"{finding.path}: {finding.message}" for finding in missing)
+            raise BackendError(f"the job {spec.name!r} cannot start on this machine: {told}")
+
+    def _start(self, spec: JobSpec, job_id: str) -> LocalJob:
+        self._refuse_what_cannot_start(spec)
+        stage = self._stage(job_id)
+        shutil.rmtree(stage, ignore_errors=True)  # what an interrupted submission under the same key has left
+        try:
+            self._write(spec, stage)
+        except BaseException:  # an interrupt too: nothing has started, so that nothing is to remain
+            shutil.rmtree(stage, ignore_errors=True)
+            raise
+        try:
+            return self._launch(spec, job_id)
+        except Exception:  # unlike an interrupt, which may come when a supervisor is there already
+            shutil.rmtree(stage, ignore_errors=True)
+            raise
+
+    def _write(self, spec: JobSpec, stage: Path) -> None:
+        for folder in ("app", "inputs", "output", "cache"):
+            (stage / folder).mkdir(parents=True)
+        for name, text in spec.files.items():
+            files.write_text(stage / "app" / name, text)
+        for name, folder in spec.inputs.items():
+            (stage / "inputs" / name).symlink_to(Path(folder).expanduser().absolute(), target_is_directory=True)
+        (stage / "log.txt").touch()
+        write_state(stage, "pending")
+        # The last of all: a folder without it is not a job yet.
+        files.write_json(stage / _SPEC_FILE, spec.model_dump(mode="json"))
+
+    def _launch(self, spec: JobSpec, job_id: str) -> LocalJob:
+        stage = self._stage(job_id)
+        env = environment(spec, stage, threads=self._threads)
+        parent = "0" if spec.detach or self._detach else str(os.getpid())
+        supervisor = [*supervisor_command(), str(stage), parent, str(self._grace), "--"]
+        with (stage / "log.txt").open("ab") as log:
+            process = subprocess.Popen(
+                [*supervisor, *command_line(spec)],
+                env=env,
+                cwd=stage,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C in a terminal reaches the submitter alone, who then decides what becomes of the job.
+                start_new_session=True,
+            )
+        job = LocalJob(job_id, spec, stage, grace=self._grace, supervisor=process)
+        threading.Thread(target=_see_out, args=(process, job), name=f"soaptune-{job_id}", daemon=True).start()
+        return job
+
+
+def _see_out(supervisor: subprocess.Popen[bytes], job: LocalJob) -> None:
+    """Waits for a supervisor, which is otherwise a zombie when nobody asks about its job any more."""
+    if supervisor.wait() not in (0, ALREADY_SUPERVISED):
+        with contextlib.suppress(SoaptuneError, OSError):
+            _ = job.status  # it was killed: looking at the job ends at once what is left of it
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The path itself, or the nearest above it that is there."""
+    for folder in (path, *path.parents):
+        with contextlib.suppress(OSError):  # we may not even look
+            if folder.exists():
+                return folder
+    return Path(path.anchor)

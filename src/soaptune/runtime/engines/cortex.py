@@ -1,0 +1,100 @@
+"""A Cortex model as the subject of an evaluation: `AI_COMPLETE` for every example, in the account, once.
+
+The answers are kept in a table until the evaluation has them all, so that a lost connection asks nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+from soaptune.common.fingerprint import fingerprint
+from soaptune.engines import Completion, GenerationRequest, OnProgress, Unanswered
+from soaptune.errors import EngineError
+from soaptune.runtime.evaluate.subjects import Conversation, Measured
+from soaptune.snowflake.names import parse
+from soaptune.snowflake.session import Connection
+from soaptune.snowflake.tables import cortex
+from soaptune.snowflake.tables.query import Place
+
+__all__ = ["CortexSubject"]
+
+
+class CortexSubject:
+    """A Cortex model.
+
+    Args:
+        model: Its name, as ``AI_COMPLETE`` takes it.
+        table: The full name, as SQL, of the table that holds the answers for the while.
+        connection: The way to the account; the job's own when None.
+    """
+
+    def __init__(self, model: str, table: str, *, connection: Connection | None = None) -> None:
+        self._model = model
+        self._table = parse(table)
+        self._place = Place(connection or Connection(), self._table.database, self._table.schema)
+
+    def measure(self, conversations: Sequence[Conversation | None]) -> Measured:
+        """Measures nothing: Cortex tells neither likelihoods nor how its models count tokens."""
+        return Measured([None] * len(conversations), None)
+
+    def generate(self, requests: Sequence[GenerationRequest], *, on_progress: OnProgress) -> list[Completion]:
+        """Has every request answered; equal ones once. A request that fails is a completion with the reason.
+
+        Raises:
+            BackendError: The account refuses; what was answered until then is kept for the next attempt.
+            EngineError: No request was answered at all.
+        """
+        texts = ["\n\n".join(turn["content"] for turn in request.messages) for request in requests]
+        keys = [self._key(request, text) for request, text in zip(requests, texts, strict=True)]
+        first = requests[0]
+        cortex.ask(
+            self._place,
+            self._table,
+            dict(zip(keys, texts, strict=True)),
+            model=self._model,
+            parameters={"temperature": first.temperature, "max_tokens": first.max_tokens},
+            schema=first.schema,
+            on_progress=lambda done: on_progress(min(done, len(requests)), len(requests)),
+            details=True,
+        )
+        found = cortex.answers(self._place, self._table)
+        completions = [self._completion(found.get(key)) for key in keys]
+        errors = [one.error for one in completions if one.error is not None]
+        if len(errors) == len(completions):
+            self.forget()  # a new attempt asks again
+            raise EngineError(f"{self._model} answered none of the {len(requests)} prompts; the first: {errors[0]}")
+        on_progress(len(requests), len(requests))
+        return completions
+
+    def forget(self) -> None:
+        """Drops the table of the answers.
+
+        Raises:
+            BackendError: The account refuses.
+        """
+        sql = f"DROP TABLE IF EXISTS {self._table.sql}"
+        self._place.connection.rows("dropping the table of answers", sql)
+
+    def _key(self, request: GenerationRequest, text: str) -> str:
+        schema = None if request.schema is None else dict(request.schema)
+        said = [self._model, request.temperature, request.max_tokens, schema, text]
+        return fingerprint(said).removeprefix("sha256:")
+
+    def _completion(self, stored: str | None) -> Completion:
+        try:
+            said: Any = json.loads(stored or "null")
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            return _failed(f"{self._model} gave no answer")
+        details = cast("dict[str, Any]", said)
+        value = details.get("value")
+        if value is None:
+            return _failed(f"{self._model} gave no answer: {details.get('error') or 'no reason given'}")
+        return Completion(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _failed(reason: str) -> Completion:
+    return Completion("", finish_reason="error", error=Unanswered(reason))

@@ -1,0 +1,296 @@
+"""The evaluation job: asks models, scores answers, leaves a report (``python -m soaptune.runtime.evaluate.job``).
+
+Runs with a job's ``app/`` folder as working directory and writes ``../output/``: ``report.json``,
+``predictions.parquet`` (the only file with text from the data), ``progress.jsonl`` and, last, ``manifest.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import ValidationError
+
+from soaptune.common.files import MANIFEST, read_json, write_json
+from soaptune.common.versions import installed_versions
+from soaptune.config import summary
+from soaptune.engines import Completion, GenerationRequest
+from soaptune.errors import BackendError, ConfigError, DataError, SoaptuneError
+from soaptune.evaluate.evaluator import EvalPlan
+from soaptune.evaluate.examples import Example, Prediction, Scores
+from soaptune.evaluate.scoring import error_codes, example, missing_metrics, predict, sample, score
+from soaptune.evaluate.summary import compare, summarise
+from soaptune.facts import Vocabulary
+from soaptune.handles.dataset import Dataset
+from soaptune.handles.model import Model
+from soaptune.handles.report import REPORT_FILE, EvalReport, Metric, ReportLineage
+from soaptune.runtime.evaluate.subjects import Subject, base_subject, tuned_subject
+from soaptune.runtime.evaluate.tables import fact_values, write_predictions
+from soaptune.runtime.inputs import open_dataset
+from soaptune.runtime.progress import Progress
+from soaptune.tasks import rendering
+from soaptune.tasks.hooks import load_lexicon
+from soaptune.tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from soaptune.runtime.engines.cortex import CortexSubject
+
+__all__ = ["evaluate", "main"]
+
+_SPARE_SHARE, _SPARE_TOKENS, _UNCOUNTED = 1.25, 32, 2048
+_PREDICTIONS = "predictions.parquet"
+
+
+@dataclass
+class Answers:
+    """What one model made of the examples."""
+
+    completions: list[Completion]
+    predictions: list[Prediction]
+    scores: list[Scores]
+    unmeasured: int
+
+
+def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
+    """Evaluates as planned.
+
+    Args:
+        plan: What to evaluate, and how.
+        output: The folder to write to.
+
+    Returns:
+        The report, as it was written.
+
+    Raises:
+        DataError: The split is empty or lacks a field of the task.
+        EngineError: A model cannot be loaded.
+    """
+    settings = plan.evaluator
+    data = open_dataset(plan.data)
+    # A Cortex model is asked in the place of the tuned one, whose files do not come into the job.
+    model = None if settings.engine == "cortex" else Model.open(plan.model)
+    found = plan.model_fingerprint if model is None else model.fingerprint
+    if (found, data.fingerprint) != (plan.model_fingerprint, plan.data_fingerprint):
+        raise DataError("the model or the data set is not the one that this evaluation was planned for")
+    learned = plan.task if model is None else model.manifest.task
+    spec = learned or data.task
+    rows: list[dict[str, Any]] = data.table(settings.split).to_pylist()
+    if not rows:
+        raise DataError(f"the split {settings.split!r} of {plan.data} has no rows")
+    chosen = sample([str(row["id"]) for row in rows], settings.max_samples, seed=settings.seed)
+    total, rows = len(rows), [rows[index] for index in chosen]
+    facts = data.facts(settings.split)
+    values = fact_values(data)
+    examples = [example(spec, row, facts[row["id"]] if values else None) for row in rows]
+    score_base = model is not None and settings.base and bool(plan.base)
+
+    progress = Progress(output, total=len(rows) * (4 if score_base else 2), unit="answers")
+    terms, lexicon_notes = _lexicon(spec.lexicon or data.task.lexicon)
+    runner = _Runner(plan, spec, rows, examples, Vocabulary([*values, *terms]), progress)
+    # The base model first: when it cannot be had, that is known before any time is spent.
+    base = runner.run(base_subject(plan, model)) if score_base and model is not None else None
+    cortex = _cortex(plan) if model is None else None
+    tuned = runner.run(tuned_subject(plan, model) if model is not None else cast("Subject", cortex))
+
+    how = {"resamples": settings.resamples, "seed": settings.seed}
+    metrics = summarise(tuned.scores, **how)
+    notes = _notes(plan, learned, data, len(rows), total)
+    notes += [] if values else [_without_facts(bool(terms))]
+    notes += lexicon_notes
+    asked: dict[str, Any] = {"fields": spec.output_fields, "has_facts": bool(values)}
+    asked["explained"] = () if model is not None else ("perplexity",)
+    notes += _unmeasured(tuned, "the model", perplexity=model is not None)
+    notes += missing_metrics(metrics, who="the model", **asked)
+    errors = {"model": error_codes(tuned.predictions)}
+    everything: dict[str, Metric] = dict(metrics)
+    answers = {"model": tuned}
+    if base is not None:
+        of_base = summarise(base.scores, **how)
+        everything.update({f"base/{name}": metric for name, metric in of_base.items()})
+        notes += _unmeasured(base, "the base model", perplexity=True)
+        notes += missing_metrics(of_base, who="the base model", **asked)
+        errors["base"] = error_codes(base.predictions)
+        answers["base"] = base
+    write_predictions(
+        output / _PREDICTIONS,
+        spec,
+        examples,
+        {who: (a.completions, a.predictions, a.scores) for who, a in answers.items()},
+    )
+    report = EvalReport(
+        n=len(rows),
+        metrics=everything,
+        comparison=() if base is None else compare(base.scores, tuned.scores, **how),
+        errors=errors,
+        notes=tuple(dict.fromkeys(notes)),  # what holds for both models is said once
+        synthetic=data.manifest.synthetic,
+        predictions=_PREDICTIONS,
+        lineage=ReportLineage(
+            model_fingerprint=plan.model_fingerprint,
+            base_model=model.base if score_base and model is not None else "",
+            data_fingerprint=data.fingerprint,
+            split=settings.split,
+            task=spec.name,
+            task_fingerprint=spec.fingerprint,
+            evaluator=settings.model_dump(mode="json"),
+            versions=installed_versions("soaptune", "torch", "transformers", "peft", "numpy"),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        ),
+    )
+    report.save(output / REPORT_FILE)
+    write_json(output / MANIFEST, {"format_version": 1, "kind": "report", "fingerprint": report.fingerprint})
+    if cortex is not None:
+        # Only now: until the report is there, another attempt goes on with these answers. `cleanup` drops it too.
+        with contextlib.suppress(BackendError):
+            cortex.forget()
+    return report
+
+
+class _Runner:
+    """Asks one model after the other the same things."""
+
+    def __init__(
+        self,
+        plan: EvalPlan,
+        spec: TaskSpec,
+        rows: Sequence[dict[str, Any]],
+        examples: Sequence[Example],
+        vocabulary: Vocabulary,
+        progress: Progress,
+    ) -> None:
+        self._settings = plan.evaluator
+        self._spec = spec
+        self._examples = examples
+        self._prompts = [
+            [{"role": turn["role"], "content": turn["content"]} for turn in rendering.messages(spec, row)]
+            for row in rows
+        ]
+        self._references = [_reference(spec, row) for row in rows]
+        self._vocabulary = vocabulary
+        self._progress = progress
+
+    def run(self, subject: Subject) -> Answers:
+        settings = self._settings
+        measured = subject.measure(
+            [
+                None if answer is None else [*prompt, {"role": "assistant", "content": answer}]
+                for prompt, answer in zip(self._prompts, self._references, strict=True)
+            ]
+        )
+        self._progress.add(len(self._prompts))
+        limit = settings.max_new_tokens or self._room(measured.longest)
+        schema = self._spec.output_schema if settings.constrained else None
+        requests = [GenerationRequest(prompt, limit, schema=schema, seed=settings.seed) for prompt in self._prompts]
+        before = self._progress.done
+        completions = subject.generate(requests, on_progress=lambda done, _: self._progress.at(before + done))
+        predictions = [predict(self._spec, completion) for completion in completions]
+        scores = score(
+            self._examples,
+            predictions,
+            measured.losses,
+            judge=settings.judge,
+            vocabulary=self._vocabulary,
+        )
+        return Answers(completions, predictions, scores, sum(loss is None for loss in measured.losses))
+
+    def _room(self, longest: int | None) -> int:
+        if longest is None:
+            # Nobody counts; two characters to a token is less than any tokenizer makes of plain text.
+            return max(_UNCOUNTED, *(len(answer) // 2 for answer in self._references if answer is not None), 0)
+        return int(longest * _SPARE_SHARE) + _SPARE_TOKENS
+
+
+def _cortex(plan: EvalPlan) -> CortexSubject:
+    from soaptune.runtime.engines.cortex import CortexSubject
+
+    return CortexSubject(plan.evaluator.cortex_model or "", plan.answers)
+
+
+def _reference(spec: TaskSpec, row: dict[str, Any]) -> str | None:
+    try:
+        return rendering.answer(spec, row)
+    except DataError:  # a reference that is no valid answer has no perplexity; the report counts it
+        return None
+
+
+def _unmeasured(answers: Answers, who: str, *, perplexity: bool) -> list[str]:
+    notes: list[str] = []
+    long = sum(prediction.error == "not-asked" for prediction in answers.predictions)
+    if long:
+        notes.append(f"{long} prompts are too long for {who} and count as wrong answers.")
+    failed = sum(prediction.error == "no-answer" for prediction in answers.predictions)
+    if failed:
+        notes.append(
+            f"{failed} prompts got no answer from {who} and count as wrong answers; the table of answers says why."
+        )
+    if perplexity and answers.unmeasured:
+        notes.append(
+            f"The perplexity of {who} leaves out {answers.unmeasured} references that are too long or no valid answers."
+        )
+    return notes
+
+
+def _lexicon(path: str | None) -> tuple[tuple[str, ...], list[str]]:
+    """The terms of a task's lexicon, and a note where they cannot be had: the rest of an evaluation does without."""
+    if path is None:
+        return (), []
+    try:
+        return load_lexicon(path), []
+    except ConfigError as error:
+        return (), [f"The task's lexicon was left out, so that fewer inventions are seen. {error}"]
+
+
+def _without_facts(has_terms: bool) -> str:
+    checked = "numbers and the terms of the task's lexicon" if has_terms else "numbers"
+    return f"The data has no facts: fact metrics are left out, and invented_rate checks {checked} only."
+
+
+def _notes(plan: EvalPlan, task: TaskSpec | None, data: Dataset, n: int, total: int) -> list[str]:
+    settings = plan.evaluator
+    notes: list[str] = []
+    if settings.engine == "cortex":
+        notes.append(
+            f"The answers are those of Snowflake's Cortex model {settings.cortex_model}, as an alternative to the "
+            "tuned model; no number here is of the tuned model or of its base. Who serves that model may change it "
+            "under the same name."
+        )
+        notes.append("There is no perplexity, since Cortex tells no likelihoods.")
+    if n < total:
+        notes.append(f"Scored {n} of the split's {total} examples, chosen by seed {settings.seed}.")
+    if settings.constrained:
+        notes.append(
+            "Decoding was constrained to the task's schema, so schema_valid says nothing about the model alone."
+        )
+    if task is not None and task.fingerprint != data.task.fingerprint:
+        notes.append("The model was asked with the task that it learned, which is not quite the data set's task.")
+    if settings.base and not plan.base and settings.engine != "cortex":
+        notes.append("There is no base model to compare with.")
+    return notes
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; the reason of a failure is the last line on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m soaptune.runtime.evaluate.job", description=__doc__)
+    parser.add_argument("step", type=Path, help="the plan, as Evaluator.compile wrote it")
+    parser.add_argument("--output", type=Path, default=Path("../output"), help="where the report goes")
+    options = parser.parse_args(argv)
+    try:
+        report = evaluate(EvalPlan.model_validate(read_json(options.step)), options.output)
+    except ValidationError as error:
+        print(f"{options.step}: {summary(error)}", file=sys.stderr)
+        return 1
+    except SoaptuneError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print(report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""The data step in mode ``cortex``: a Cortex model writes the outputs for rows that have the inputs.
+
+Runs as a job inside the account, which alone sees the rows: it makes the prompts, has them answered, checks each answer
+against the task's schema, and writes the tables. A row without a valid answer goes to the ledger with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from soaptune.common.arrow import Table, arrow
+from soaptune.common.files import MANIFEST, write_json
+from soaptune.common.fingerprint import fingerprint
+from soaptune.data.plan import CortexPlan
+from soaptune.errors import AnswerError, DataError
+from soaptune.handles.dataset import Dataset
+from soaptune.handles.ledger import RowLedger
+from soaptune.handles.preparation.prepare import deduplicate_table, split_table
+from soaptune.runtime.progress import Progress
+from soaptune.snowflake.names import parse, quote
+from soaptune.snowflake.session import Connection
+from soaptune.snowflake.tables import sql as tablesql
+from soaptune.snowflake.tables.dataset import TableDataset, cortex
+from soaptune.snowflake.tables.query import Place
+from soaptune.snowflake.tables.source import find_source, match_columns, names_of
+from soaptune.snowflake.tables.spec import ROW
+from soaptune.snowflake.tables.write import save
+from soaptune.tasks import parsing, rendering
+
+__all__ = ["generate_with_cortex"]
+
+_SPLIT = "row"
+
+
+def generate_with_cortex(plan: CortexPlan, output: Path, *, connection: Connection | None = None) -> TableDataset:
+    """Makes the dataset that a plan asks for.
+
+    Args:
+        plan: What to make.
+        output: The job's output folder, for its progress and the manifest.
+        connection: The way to the account; the job's own when None.
+
+    Returns:
+        The dataset in tables.
+
+    Raises:
+        DataError: The source lacks a column, no row has a valid answer, or tables are in the way.
+        BackendError: The account refuses; the answers until then are kept, and not asked for again.
+    """
+    name = parse(plan.table)
+    place = Place(connection or Connection(), name.database, name.schema)
+    rows = _rows(plan, place)
+    prompts = {row["id"]: prompt(plan, row) for row in rows}
+    keys = {id: _key(plan, text) for id, text in prompts.items()}
+    progress = Progress(output, total=len(set(keys.values())), unit="answers")
+    table = name.beside(f"{name.name}_ANSWERS")
+    cortex.ask(
+        place,
+        table,
+        {keys[id]: text for id, text in prompts.items()},
+        model=plan.model,
+        parameters={"temperature": plan.temperature, "max_tokens": plan.max_tokens},
+        schema=plan.task.output_schema,
+        on_progress=progress.at,
+    )
+    found = cortex.answers(place, table)
+    made, ledger = _checked(plan, rows, {id: found.get(key) for id, key in keys.items()})
+    if plan.deduplicate:
+        made, unique = deduplicate_table(made, fields=plan.task.fields)
+        ledger = ledger.merge(unique)
+    parts, fates = split_table(made, plan.split, seed=plan.seed, inputs=plan.task.input_fields)
+    ledger = ledger.merge(fates)
+    ledger.reconcile(len(rows))
+    with tempfile.TemporaryDirectory(prefix="soaptune-") as folder:
+        local = Dataset.write(Path(folder) / "data", parts, task=plan.task, how=plan.how, ledger=ledger, synthetic=True)
+        dataset = TableDataset(place, save(place, local, name.name, overwrite=plan.overwrite))
+    write_json(output / MANIFEST, {**dataset.manifest.model_dump(mode="json"), "tables": dataset.location.uri})
+    return dataset
+
+
+def prompt(plan: CortexPlan, row: dict[str, Any]) -> str:
+    """What the model is asked for a row: the turns that a trained model is given, as one text."""
+    return "\n\n".join(turn["content"] for turn in rendering.messages(plan.task, row))
+
+
+def _key(plan: CortexPlan, text: str) -> str:
+    said = [plan.model, plan.temperature, plan.max_tokens, plan.task.output_schema, text]
+    return fingerprint(said).removeprefix("sha256:")
+
+
+def _rows(plan: CortexPlan, place: Place) -> list[dict[str, Any]]:
+    part, fields = find_source(place, plan.source), plan.task.input_fields
+    columns = match_columns(names_of(place, part), part, fields, plan.columns)
+    part = part.replace(columns=columns, made_ids="id" not in columns)
+    wanted = ["id", *fields, *(["group"] if "group" in columns else [])]
+    query = tablesql.rows(_SPLIT, part, fields=fields, columns=wanted)
+    chosen = ", ".join(quote(column) for column in wanted)
+    sql = f"SELECT {chosen} FROM ({query}) AS Q ORDER BY {quote(ROW)}"
+    if plan.num_samples is not None:
+        sql += f" LIMIT {int(plan.num_samples)}"
+    rows = place.arrow("reading the inputs", sql).to_pylist()
+    ids = {row["id"] for row in rows}
+    if not rows or len(ids) < len(rows) or None in ids:
+        raise DataError("The source has no rows, or rows without an id of their own; name it with columns={'id': ...}.")
+    empty = [f for f in fields if any(row[f] is None or not row[f].strip() for row in rows)]
+    if empty:
+        raise DataError(f"The source has rows without a value for {', '.join(empty)}; leave them out with a query.")
+    return rows
+
+
+def _bare(text: str) -> str:
+    """An answer that was no object comes as a text, in quotes or without."""
+    if text.startswith('"'):
+        try:
+            return str(json.loads(text))
+        except ValueError:
+            return text
+    return text
+
+
+def _checked(plan: CortexPlan, rows: list[dict[str, Any]], found: dict[str, str | None]) -> tuple[Table, RowLedger]:
+    """The rows with valid answers, and the fate of all."""
+    task, ledger = plan.task, RowLedger()
+    good: list[dict[str, Any]] = []
+    for row in rows:
+        text = found[row["id"]]
+        try:
+            if text is None:
+                raise AnswerError("no-answer", "The model gave no answer.")
+            values = parsing.parse(task, _bare(text))
+        except AnswerError as error:
+            reason = f"{error.code}: {error.field}" if error.field else error.code
+            ledger.add(row["id"], split="", fate="failed", reason=reason, step="cortex")
+            continue
+        good.append({**row, **{field: task.encode(field, values[field]) for field in task.output_fields}})
+        ledger.add(row["id"], split="train", fate="kept", step="cortex")
+    if not good:
+        reasons = ", ".join(sorted({line.reason for line in ledger}))
+        raise DataError(f"None of the {len(rows):,} row(s) has a valid answer of {plan.model}: {reasons}.")
+    text_type = arrow().string()
+    columns = ["id", *task.fields, *(["group"] if "group" in good[0] else [])]
+    return arrow().table({c: arrow().array([row[c] for row in good], text_type) for c in columns}), ledger

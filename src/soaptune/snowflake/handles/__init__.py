@@ -1,0 +1,1 @@
+"""Handles to models, reports and endpoints that lie in a Snowflake account."""

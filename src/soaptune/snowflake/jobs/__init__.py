@@ -1,0 +1,1 @@
+"""Submitting, finding, watching and removing ML Jobs."""

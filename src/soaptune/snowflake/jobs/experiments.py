@@ -1,0 +1,203 @@
+"""Runs in Snowflake's ExperimentTracking: one for each job, written by the client when it looks at the result.
+
+Nothing here fails a job: what cannot be tracked is a warning.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from soaptune.common.files import MANIFEST, write_text
+from soaptune.handles.report import REPORT_FILE
+from soaptune.jobs.spec import JobSpec
+from soaptune.snowflake.jobs.stagefiles import StageFolder
+from soaptune.snowflake.names import quote
+from soaptune.snowflake.tables.query import Place
+
+__all__ = ["DEFAULT_EXPERIMENT", "Run", "collect", "track"]
+
+DEFAULT_EXPERIMENT = "SOAPTUNE"
+"""The experiment that runs go to when a backend names none."""
+
+_log = logging.getLogger("soaptune")
+_METRICS = "metrics.jsonl"
+_STEPS = 200
+"""Steps of which metrics are sent: each is a statement of its own."""
+
+_LONGEST = 500
+"""Characters of a parameter."""
+
+_PAYLOAD = ("config.yaml", "step.json")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of a job, as an experiment holds it.
+
+    Attributes:
+        params: What it was told, by dotted name.
+        metrics: What it measured, by step; values that are no numbers are left out.
+        artifacts: Small files by name.
+    """
+
+    params: Mapping[str, str]
+    metrics: Mapping[int, Mapping[str, float]]
+    artifacts: Mapping[str, str]
+
+
+def collect(spec: JobSpec, output: StageFolder) -> Run:
+    """Gathers what a job was told and has left.
+
+    Args:
+        spec: The job.
+        output: What it has left on the stage.
+
+    Raises:
+        BackendError: The stage cannot be read.
+    """
+    left = {name: text for name in (MANIFEST, REPORT_FILE) if (text := output.read_text(name)) is not None}
+    manifest = _object(left.get(MANIFEST, ""))
+    report = _object(left.get(REPORT_FILE, ""))
+    params = {"name": spec.name, "kind": spec.kind, **_flat(_settings(spec, manifest))}
+    for key in ("fingerprint", "data_fingerprint", "base", "synthetic", "model_fingerprint", "registry_version"):
+        if manifest.get(key) is not None:
+            params[key] = str(manifest[key])
+    metrics = _by_step(output.read_text(_METRICS) or "")
+    last = max(metrics, default=0)
+    final: dict[str, float] = {}
+    for name, metric in cast("dict[str, dict[str, Any]]", report.get("metrics") or {}).items():
+        final.update({name: metric["value"], f"{name}/low": metric["low"], f"{name}/high": metric["high"]})
+    counted = cast("dict[str, Any]", manifest.get("training") or {})
+    final.update({f"training/{name}": value for name, value in counted.items()})
+    if final := _numbers(final):
+        metrics[last] = {**metrics.get(last, {}), **final}
+    files = {name: text for name, text in spec.files.items() if name in _PAYLOAD}
+    return Run(params, metrics, {**files, **left})
+
+
+def track(
+    place: Place, experiment: str | None, job: str, spec: JobSpec, output: StageFolder, *, ok: bool = True
+) -> bool:
+    """Writes a job's run; one that is written already is left as it is.
+
+    Args:
+        place: The schema of the experiment.
+        experiment: Its name, as a person writes it; None writes nothing.
+        job: The job's name, which the run gets.
+        spec: The job.
+        output: What it has left on the stage.
+        ok: Whether it ended well.
+
+    Returns:
+        Whether the run is there now.
+    """
+    if experiment is None:
+        return False
+    try:
+        place.connection.call("tracking the run", lambda s: _write(s, place, experiment, job, spec, output, ok=ok))
+    except Exception as error:  # whatever it is, the job's result is worth more than its record
+        _log.warning("the run %s could not be tracked in the experiment %s: %s", job, experiment, error)
+        return False
+    return True
+
+
+def _write(
+    session: Any, place: Place, experiment: str, job: str, spec: JobSpec, output: StageFolder, *, ok: bool
+) -> None:
+    tracking = _tracking(session, place)
+    tracking.set_experiment(experiment)
+    try:
+        tracking.start_run(job)
+    except RuntimeError:  # the SDK's word for a run that has ended: it was written before
+        return
+    run = collect(spec, output)
+    tracking.log_params(dict(run.params))
+    for step, metrics in run.metrics.items():
+        tracking.log_metrics(dict(metrics), step=step)
+    with tempfile.TemporaryDirectory(prefix="soaptune-") as folder:
+        for name, text in run.artifacts.items():
+            write_text(Path(folder) / name, text)
+            tracking.log_artifact(str(Path(folder) / name))
+    tracking.end_run(status="FINISHED" if ok else "FAILED")
+
+
+def _tracking(session: Any, place: Place) -> Any:
+    from snowflake.ml.experiment import ExperimentTracking  # pyright: ignore[reportMissingTypeStubs]
+
+    class OwnTracking(ExperimentTracking):
+        """One for each use: the SDK's is a singleton that keeps its first session, which may be the user's own."""
+
+        def __new__(cls, *_: Any, **__: Any) -> Any:
+            return object.__new__(cls)
+
+    return OwnTracking(
+        session,
+        database_name=quote(place.database),
+        schema_name=quote(place.schema),
+        # It would call git; the manifest says which revision of what was used.
+        capture_source_info=False,
+    )
+
+
+def _settings(spec: JobSpec, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The step's config: of a model in its manifest, of the others in the plan that travelled."""
+    if manifest.get("spec"):
+        return dict(manifest["spec"])
+    plan = _object(spec.files.get("step.json", ""))
+    return {key: value for key, value in plan.items() if key != "task"}
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, item in value.items():
+        if isinstance(item, dict):
+            found.update(_flat(cast("dict[str, Any]", item), f"{prefix}{key}."))
+        elif item is not None:
+            text = item if isinstance(item, str) else json.dumps(item)
+            # The SDK writes it between two pairs of dollar signs.
+            found[f"{prefix}{key}"] = text[:_LONGEST].replace("$", "﹩")
+    return found
+
+
+def _by_step(text: str) -> dict[int, dict[str, float]]:
+    steps: dict[int, dict[str, float]] = {}
+    for line in _lines(text):
+        step = line.pop("done", None)
+        if isinstance(step, int):
+            line.pop("total", None)
+            steps.setdefault(step, {}).update(_numbers(line))
+    if len(steps) <= _STEPS:
+        return steps
+    ordered = list(steps)
+    kept = {ordered[round(index * (len(ordered) - 1) / (_STEPS - 1))] for index in range(_STEPS)}
+    # Validation is rare, and what one looks for.
+    return {step: values for step, values in steps.items() if step in kept or "eval_loss" in values}
+
+
+def _lines(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        if found := _object(line):
+            yield found
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in values.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found: Any = json.loads(text)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

@@ -1,0 +1,179 @@
+"""What is written down about every submission, on the stage and before anything is sent: it finds a job again.
+
+    jobs/<job>.json             the submission: the spec, when, for which pool
+    <job>/job.json              the same, for the program in the job
+    <job>/app, inputs, output   what is sent, what it reads, what it makes
+    <job>/state/*.json          the service's name, when it started, how it ended
+
+A job's name is ``SOAPTUNE_<SPEC>_<12 hex digits>``, the digits being those of its idempotency key: whoever submits
+again under the same key comes to the same record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from soaptune.config import summary
+from soaptune.errors import BackendError
+from soaptune.jobs.spec import JobSpec
+from soaptune.snowflake.jobs.control import PREFIX
+from soaptune.snowflake.jobs.stagefiles import StageFolder
+
+__all__ = ["Record", "Records", "digits_of", "job_name"]
+
+_FOLDER = "jobs"
+_JOB_FILE = "job.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One submission.
+
+    Attributes:
+        job: The job's name.
+        spec: What was submitted.
+        time: When.
+        settings: The backend's settings, as far as they are no secret.
+    """
+
+    job: str
+    spec: JobSpec
+    time: datetime
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_json(self) -> str:
+        """The record as JSON; it holds the names of secrets, never their values."""
+        data = {
+            "job": self.job,
+            "time": self.time.isoformat(timespec="milliseconds"),
+            "settings": dict(self.settings),
+            "spec": self.spec.model_dump(mode="json"),
+        }
+        return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, job: str) -> Record:
+        """Reads a record.
+
+        Args:
+            text: The JSON.
+            job: The name of the job that it should be of.
+
+        Raises:
+            BackendError: It is damaged, or of another version of soaptune.
+        """
+        try:
+            data = cast("dict[str, Any]", json.loads(text))
+            spec = JobSpec.model_validate(data["spec"])
+            time = datetime.fromisoformat(str(data["time"]))
+        except ValidationError as error:
+            message = f"the record of the job {job} was not written by this version of soaptune: {summary(error)}"
+            raise BackendError(message) from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BackendError(f"the record of the job {job} is damaged: {type(error).__name__}") from error
+        return cls(job=job, spec=spec, time=time, settings=data.get("settings") or {})
+
+
+def digits_of(key: str | None) -> str:
+    """The end of a job's name.
+
+    Args:
+        key: The idempotency key; None draws at random, for a submission that is never repeated.
+    """
+    return hashlib.sha256(key.encode()).hexdigest()[:12] if key is not None else secrets.token_hex(6)
+
+
+def job_name(spec: JobSpec, digits: str) -> str:
+    """The name under which a job is submitted: letters, digits and underscores only.
+
+    Args:
+        spec: The job.
+        digits: See `digits_of`.
+    """
+    return f"{PREFIX}{re.sub(r'[^A-Za-z0-9]', '_', spec.name)[:60].upper()}_{digits.upper()}"
+
+
+class Records:
+    """The records of all jobs on a stage."""
+
+    def __init__(self, root: StageFolder) -> None:
+        """Names the stage.
+
+        Args:
+            root: Its root.
+        """
+        self._root = root
+
+    def names(self) -> list[str]:
+        """The names of all jobs on the stage, in no order."""
+        files = [file.path for file in self._root.folder(_FOLDER).list()]
+        return [path.removesuffix(".json") for path in files if path.startswith(PREFIX) and path.endswith(".json")]
+
+    def under(self, digits: str) -> str | None:
+        """The job that was submitted under a key.
+
+        Args:
+            digits: See `digits_of`.
+        """
+        end = f"_{digits.upper()}"
+        return next((name for name in self.names() if name.endswith(end)), None)
+
+    def read(self, job: str) -> Record | None:
+        """A job's record; None when there is none.
+
+        Args:
+            job: The job's name.
+
+        Raises:
+            BackendError: It is damaged, or of another version of soaptune.
+        """
+        text = self._root.folder(_FOLDER).read_text(f"{job}.json")
+        return None if text is None else Record.from_json(text, job=job)
+
+    def all(self) -> list[Record]:
+        """All records, the newest first; what cannot be read is left out."""
+        found: list[Record] = []
+        with tempfile.TemporaryDirectory(prefix="soaptune-") as folder:
+            self._root.folder(_FOLDER).get_flat(folder)
+            for file in Path(folder).glob(f"{PREFIX}*.json"):
+                try:
+                    found.append(Record.from_json(file.read_text(encoding="utf-8"), job=file.stem))
+                except BackendError:  # another version's, or damaged; asked for by its name it says so
+                    continue
+        return sorted(found, key=lambda record: record.time, reverse=True)
+
+    def write(self, job: str, spec: JobSpec, settings: Mapping[str, Any]) -> Record:
+        """Writes a submission down.
+
+        Args:
+            job: The job's name.
+            spec: What is submitted.
+            settings: The backend's settings.
+
+        Returns:
+            The record.
+        """
+        record = Record(job, spec, datetime.now(timezone.utc), settings)
+        text = record.to_json()
+        self._root.folder(_FOLDER).write(f"{job}.json", text)
+        self._root.folder(job).write(_JOB_FILE, text)
+        return record
+
+    def forget(self, job: str) -> None:
+        """Removes a job's record.
+
+        Args:
+            job: The job's name.
+        """
+        self._root.folder(_FOLDER).remove_file(f"{job}.json")

@@ -1,0 +1,170 @@
+"""The preflight of a job on Snowflake: everything that stands in its way, at once, each with the SQL that mends it.
+
+It reads and changes nothing. What the role may not see becomes a warning that says what was not checked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from soaptune.errors import BackendError, ConfigError, SoaptuneError, Violation
+from soaptune.jobs.spec import JobSpec
+from soaptune.snowflake.names import Name, fold, literal
+from soaptune.snowflake.preflight import grants, network, objects, pool
+from soaptune.snowflake.preflight.hosts import hosts
+from soaptune.snowflake.preflight.reading import Reader, Target, Unreadable, finding, unchecked
+from soaptune.snowflake.preflight.setup import Settings, stage_of
+from soaptune.snowflake.session import NOT_FOUND, Connection, error_number
+
+__all__ = ["BackendSettings", "findings"]
+
+_NO_CONNECTION = (BackendError, Unreadable)
+
+_ABSENT = ("no-", "unchecked")
+"""How the codes begin of findings about what nobody can have a privilege on, as far as is known."""
+
+
+class BackendSettings(Settings, Protocol):
+    """What the preflight reads of a `SnowflakeBackend`."""
+
+    @property
+    def role(self) -> str | None:
+        """The role that was asked for."""
+        ...
+
+    @property
+    def runtime_environment(self) -> str | None:
+        """The image that was asked for."""
+        ...
+
+    @property
+    def pip_requirements(self) -> Sequence[str]:
+        """Packages that jobs install beside their own."""
+        ...
+
+    @property
+    def connection(self) -> Connection:
+        """The way to the account."""
+        ...
+
+    def session(self) -> Any:
+        """A Snowpark session."""
+        ...
+
+
+def findings(
+    backend: BackendSettings, spec: JobSpec, *, tables: Sequence[tuple[Name, Sequence[str]]] = ()
+) -> list[Violation]:
+    """Looks at everything in the account that a job needs.
+
+    Args:
+        backend: Where it is to run.
+        spec: The job.
+        tables: Tables that it reads beside those of its inputs, each with the exact names of the columns that must be
+            there.
+
+    Returns:
+        All findings; only one when there is no connection.
+    """
+    try:
+        return _look(backend, Reader(backend.session()), spec, tables)
+    except ConfigError as error:
+        return [Violation(path="backend", code="bad-name", message=str(error))]
+    except _NO_CONNECTION as error:
+        if error_number(error) not in NOT_FOUND:
+            return [_no_connection(error)]
+        refused = error
+    # The login went well, and the session could not take on its role or warehouse: another one tells which.
+    try:
+        with backend.connection.bare() as session:
+            found = _look(backend, Reader(session), spec, tables)
+    except _NO_CONNECTION as error:
+        return [_no_connection(error)]
+    told = any(v.level == "error" and v.path in ("backend.role", "backend.warehouse") for v in found)
+    return found if told else [_no_connection(refused), *found]
+
+
+def _look(
+    backend: BackendSettings, reader: Reader, spec: JobSpec, tables: Sequence[tuple[Name, Sequence[str]]]
+) -> list[Violation]:
+    target = _target(backend, reader)
+    found = [*objects.role(backend.role, target), *objects.warehouse(reader, target)]
+    home = list(objects.home(reader, target))
+    found += home
+    stage_there = False
+    read = {name: tuple(columns) for name, columns in [*objects.tables_of(spec), *tables]}
+    if not any(violation.level == "error" for violation in home):
+        stage_there, about_stage = objects.stage(reader, target)
+        found += [*about_stage, *objects.secrets(reader, target, spec)]
+    found += objects.tables(reader, read)
+    pool_there, about_pool = pool.check(reader, target, spec)
+    found += about_pool
+    if pool_there:
+        found += _runtime(reader, target, backend.runtime_environment)
+    found += network.check(reader, target, hosts(spec, requirements=backend.pip_requirements))
+    missing = {v.path.removeprefix("backend.") for v in found if v.code.startswith(_ABSENT)}
+    found += grants.check(reader, target, spec, stage_there=stage_there, missing=missing, tables=tuple(read))
+    return found
+
+
+def _no_connection(error: Exception) -> Violation:
+    reason = str(error) if isinstance(error, SoaptuneError) else Unreadable(error).reason
+    return Violation(
+        path="backend",
+        code="cannot-connect",
+        message=f"there is no connection to Snowflake: {reason}",
+        hint="Check account, user and authentication of the connection (connection_name= is a section of "
+        'connections.toml); "snow connection test" tries it without soaptune.',
+    )
+
+
+def _target(backend: BackendSettings, reader: Reader) -> Target:
+    (now,) = reader.rows(
+        "SELECT CURRENT_ROLE() AS ROLE, CURRENT_WAREHOUSE() AS WAREHOUSE, CURRENT_DATABASE() AS DATABASE_NAME, "
+        "CURRENT_SCHEMA() AS SCHEMA_NAME"
+    )
+    database = fold(backend.database) if backend.database else str(now["database_name"] or "")
+    schema = fold(backend.schema) if backend.schema else str(now["schema_name"] or "PUBLIC")
+    return Target(
+        role=str(now["role"] or ""),
+        pool=fold(backend.compute_pool),
+        database=database,
+        schema=schema,
+        stage=stage_of(backend, database, schema) if database else None,
+        warehouse=fold(backend.warehouse) if backend.warehouse else str(now["warehouse"] or ""),
+        integrations=tuple(fold(name) for name in backend.external_access_integrations),
+        nodes=max(1, backend.target_instances),
+    )
+
+
+def _runtime(reader: Reader, target: Target, wanted: str | None) -> Iterator[Violation]:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    asked = {"pythonVersion": version} | ({} if wanted is None else {"runtimeEnvironment": wanted})
+    # The SDK asks in these words, with both as literals: snowflake/ml/jobs/_utils/runtime_env_utils.py.
+    try:
+        rows = reader.rows(f"CALL SYSTEM$GET_ML_JOB_RUNTIME({literal(target.pool)}, {literal(json.dumps(asked))})")
+    except Unreadable as error:
+        yield unchecked("runtime_environment", f"the container image for Python {version}", error)
+        return
+    image = str(next(iter(rows[0].values())) or "") if rows else ""
+    if not image:
+        yield finding(
+            "runtime_environment",
+            "no-runtime",
+            f"Snowflake has no container image for Python {version}" + (f" and {wanted!r}" if wanted else ""),
+            "Submit from another Python version (3.10 to 3.12), or leave runtime_environment out.",
+        )
+        return
+    tag = re.search(r"-py3(\d+)\b", image)
+    if tag is not None and f"3.{tag[1]}" != version:
+        yield finding(
+            "runtime_environment",
+            "other-python",
+            f"the job would run on Python 3.{tag[1]}, this process on {version}",
+            "Code that is sent as objects may not load there; files and data do.",
+            level="warning",
+        )

@@ -1,0 +1,208 @@
+"""Datasets found in an account: tables that we wrote, the user's own, queries, and versions of Snowflake Datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+from soaptune.common.fingerprint import fingerprint_table
+from soaptune.common.wording import did_you_mean
+from soaptune.errors import DataError
+from soaptune.handles.dataset_manifest import DatasetManifest
+from soaptune.handles.writing import fingerprint_splits, in_form
+from soaptune.snowflake.names import Name, literal, quote
+from soaptune.snowflake.tables import sql as tablesql
+from soaptune.snowflake.tables.dataset import TableDataset
+from soaptune.snowflake.tables.query import Place
+from soaptune.snowflake.tables.source import find_source, match_columns, names_of
+from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, SplitSource, TableSource
+from soaptune.snowflake.tables.write import account_print
+from soaptune.tasks.spec import HasSpec, TaskSpec, as_spec
+
+__all__ = ["load_dataset", "open_dataset"]
+
+_SPLITS = ("train", "validation", "test")
+
+
+def open_dataset(place: Place, name: str, *, task: TaskSpec | HasSpec | None = None) -> TableDataset:
+    """Opens the dataset of a name: one that soaptune wrote, or the user's tables ``<NAME>_TRAIN`` and so on.
+
+    Args:
+        place: The schema, where the name says none.
+        name: The name that the tables begin with, as a person writes it, or that of a single table.
+        task: The task; needed for tables that soaptune did not write.
+
+    Raises:
+        DataError: There are no such tables, they lack a column, or are being written.
+        BackendError: Snowflake refused.
+    """
+    found = place.name(name)
+    place = place.at(found)
+    names = {split: f"{found.name}_{split.upper()}" for split in _SPLITS}
+    manifest = f"{found.name}_MANIFEST"
+    there = place.there([manifest, *names.values(), found.name])
+    if manifest in there:
+        return TableDataset(place, _written(place, found, found.beside(manifest), task))
+    tables = {split: found.beside(table).sql for split, table in names.items() if table in there}
+    if not tables and found.name in there:
+        tables = {"train": found.sql}
+    if not tables:
+        raise DataError(
+            f"{found.database}.{found.schema} has no dataset {found.name}: neither {', '.join(names.values())} nor a "
+            "table of that name is there, or your role may not see them."
+        )
+    if task is None:
+        raise DataError(f"The tables of {found.name} do not say which task they are for: pass task=.")
+    return load_dataset(place, tables, task=task, name=found.name)
+
+
+def _written(place: Place, name: Name, table: Name, task: TaskSpec | HasSpec | None) -> TableSource:
+    rows = place.connection.rows("reading a dataset's manifest", f"SELECT DOCUMENT FROM {table.sql}")
+    if not rows or not rows[0][0]:
+        raise DataError(
+            f"The dataset {name} is not finished: somebody is writing it now, or writing it was interrupted. Write it "
+            "again; overwrite=True replaces what another dataset has left."
+        )
+    source = TableSource.parse(str(rows[0][0])).at(name.database, name.schema)
+    if task is None:
+        return source
+    spec = as_spec(task)
+    for split, part in source.splits.items():
+        for field in spec.fields:
+            if field not in part.columns:
+                raise DataError(
+                    f"The split {split!r} lacks the column {field!r}{did_you_mean(field, list(part.columns))}."
+                )
+    return source.replace(manifest=source.manifest.replace(task=spec))
+
+
+def load_dataset(
+    place: Place,
+    sources: str | Mapping[str, str],
+    *,
+    task: TaskSpec | HasSpec,
+    columns: Mapping[str, str] | None = None,
+    split: str = "train",
+    name: str = "",
+    on_bad_row: Literal["error", "ledger"] = "error",
+    allow_empty: Collection[str] = (),
+    synthetic: bool = False,
+    fingerprint: Literal["account", "rows"] = "account",
+) -> TableDataset:
+    """Makes a handle to rows in the account. They are checked, counted and hashed by SQL; none is read here.
+
+    Args:
+        place: The schema, where a name says none.
+        sources: A table, a query or ``snow://dataset/<name>/versions/<version>`` (becomes one split), or a mapping
+            from split to one of them. A version of a Dataset is files, and is copied into a table once.
+        task: The task. Its fields are found in columns of the same name, capitals or not.
+        columns: The column for a field of the task (or for ``id``, ``group``, ``facts``), where it has another name.
+        split: The split that a single source becomes.
+        name: The name that tables derived from this dataset begin with; the first table's when empty.
+        on_bad_row: ``"error"`` raises where a row lacks a field, ``"ledger"`` leaves such rows out and notes them in
+            the row ledger.
+        allow_empty: Fields of the task that may be empty.
+        synthetic: Whether the examples are made up.
+        fingerprint: ``"account"`` has SQL hash the rows: one scan, no text leaves, and the fingerprint begins with
+            ``account-sha256:``. ``"rows"`` reads all rows into this process for the fingerprint that a folder with the
+            same rows has.
+
+    Raises:
+        DataError: A column is missing, rows lack a field, or an id stands twice.
+        BackendError: Snowflake refused.
+    """
+    spec = as_spec(task)
+    given = {split: sources} if isinstance(sources, str) else dict(sources)
+    if not given:
+        raise DataError("The mapping from splits to tables is empty.")
+    parts: dict[str, SplitSource] = {}
+    for one, text in given.items():
+        part = find_source(place, text)
+        parts[one] = part.replace(columns=match_columns(names_of(place, part), part, spec.fields, columns or {}))
+    parts = _ids(place, parts, spec)
+    bad = {one: _lacking(place, one, part, spec, set(allow_empty)) for one, part in parts.items()}
+    for one, fields in bad.items():
+        if fields and on_bad_row == "error":
+            told = ", ".join(f"{field} in {count:,}" for field, count in fields.items())
+            raise DataError(
+                f"The split {one!r} has rows without a value: {told}. Leave them out with on_bad_row='ledger', or "
+                f"allow it with allow_empty={sorted(fields)!r}."
+            )
+    parts = {one: part.replace(complete=True) if bad[one] else part for one, part in parts.items()}
+    first = next((part.name for part in parts.values() if part.name is not None), None)
+    how: dict[str, Any] = {"step": "load", "tables": {one: _told(part) for one, part in parts.items()}}
+    if columns:
+        how["columns"] = dict(columns)
+    draft = TableSource(
+        database=place.database,
+        db_schema=place.schema,
+        name=name or (first.name if first else "SOAPTUNE"),
+        splits=parts,
+        manifest=DatasetManifest(
+            fingerprint="", task=spec, counts={}, split_fingerprints={}, how=how, synthetic=synthetic
+        ),
+    )
+    return TableDataset(place, _measured(place, draft, exact=fingerprint == "rows"))
+
+
+def _ids(place: Place, parts: Mapping[str, SplitSource], spec: TaskSpec) -> dict[str, SplitSource]:
+    """Decides where ids come from: they name a row of the whole dataset."""
+    made = {one: part.replace(made_ids="id" not in part.columns) for one, part in parts.items()}
+    selects: list[str] = []
+    for one, part in made.items():
+        query = tablesql.rows(one, part, fields=spec.fields, columns=["id"])
+        selects.append(f"SELECT {literal(one)} AS S, {quote('id')} AS I FROM ({query}) AS Q")
+    sql = (
+        "SELECT COUNT(*), COUNT(I), COUNT(DISTINCT I), COUNT(DISTINCT S || ':' || I) "
+        f"FROM ({' UNION ALL '.join(selects)}) AS A"
+    )
+    total, named, distinct, by_split = (int(n) for n in place.connection.rows("looking at ids", sql)[0])
+    if named < total:
+        raise DataError(f"{total - named:,} row(s) have no id; name another column with columns={{'id': '...'}}.")
+    if by_split < total:
+        raise DataError(
+            f"{total - by_split:,} row(s) have the id of another row of their split; name another column with "
+            "columns={'id': '...'}."
+        )
+    if distinct < total:
+        return {one: part if part.made_ids else part.replace(prefixed_ids=True) for one, part in made.items()}
+    return made
+
+
+def _lacking(place: Place, split: str, part: SplitSource, spec: TaskSpec, allowed: set[str]) -> dict[str, int]:
+    fields = [field for field in spec.fields if field not in allowed]
+    unknown = sorted(allowed - set(spec.fields))
+    if unknown:
+        raise DataError(f"allow_empty speaks of {unknown[0]!r}, which is no field of the task.")
+    if not fields:
+        return {}
+    counts = ", ".join(
+        f"SUM(CASE WHEN TRIM({tablesql.text(part.columns[field])}) <> '' THEN 0 ELSE 1 END)" for field in fields
+    )
+    (row,) = place.connection.rows(
+        f"looking for empty fields in {split}", f"SELECT {counts} FROM {tablesql.relation(part)} AS {quote('T')}"
+    )
+    return {field: int(count) for field, count in zip(fields, row, strict=True) if count}
+
+
+def _told(part: SplitSource) -> str:
+    return part.name.sql if part.name is not None else "a query"
+
+
+def _measured(place: Place, draft: TableSource, *, exact: bool) -> TableSource:
+    """The source with counts and fingerprints."""
+    counts: dict[str, int] = {}
+    for split, part in draft.splits.items():
+        query = tablesql.rows(split, part, fields=draft.manifest.task.fields, columns=["id"])
+        counts[split] = int(place.connection.rows("counting rows", f"SELECT COUNT(*) FROM ({query}) AS Q")[0][0])
+    prints = {split: account_print(place, split, draft) for split in draft.splits}
+    if exact:
+        handle = TableDataset(place, draft)
+        task = draft.manifest.task
+        found = {s: fingerprint_table(in_form(handle.table(s), task, split=s)) for s in draft.splits}
+        whole = fingerprint_splits(found)
+    else:
+        found = prints
+        whole = ACCOUNT_PRINT + fingerprint_splits(prints).removeprefix("sha256:")
+    manifest = draft.manifest.replace(counts=counts, split_fingerprints=found, fingerprint=whole)
+    return draft.replace(prints=prints, manifest=manifest)

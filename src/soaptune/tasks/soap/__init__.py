@@ -1,5 +1,0 @@
-"""The first task: from a medical dialogue to a SOAP note."""
-
-from soaptune.tasks.soap.prompt import SOAP, SOAPNote
-
-__all__ = ["SOAP", "SOAPNote"]

@@ -1,0 +1,161 @@
+"""A task as pure data: what handles, jobs and manifests carry, without the user's Python classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol, cast, runtime_checkable
+
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
+
+from soaptune.common.fingerprint import fingerprint
+from soaptune.config import Config
+from soaptune.errors import DataError
+
+__all__ = ["RESERVED_COLUMNS", "HasSpec", "TaskSpec", "as_spec"]
+
+RESERVED_COLUMNS = ("id", "facts", "group")
+"""Columns of a dataset that are not the task's; no field of a task may have one of these names."""
+
+
+class TaskSpec(Config):
+    """What a model must learn, as templates and JSON Schema."""
+
+    name: str
+    """The task's name, as shown in manifests and reports."""
+    system_prompt: str
+    """The system message."""
+    user_template: str
+    """The user message, with a `{field}` placeholder for each input field."""
+    output_schema: dict[str, Any]
+    """The JSON Schema of an answer: an object with one property for each output field."""
+    output_fields: tuple[str, ...]
+    """The answer's fields, in the order in which the model writes them."""
+    input_fields: tuple[str, ...]
+    """The fields that the user template is filled with."""
+    rubric: dict[str, str] = Field(default_factory=dict)
+    """What a good value of each output field is, for judges."""
+    lexicon: str | None = None
+    """Import path of a function that gives the terms which an answer must not invent."""
+
+    @field_validator("name")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("a task needs a name")
+        return value
+
+    @model_validator(mode="after")
+    def _fields_are_distinct(self) -> Self:
+        if not self.input_fields or not self.output_fields:
+            raise ValueError("a task needs at least one input field and one output field")
+        seen: set[str] = set()
+        for field in (*self.input_fields, *self.output_fields):
+            if field in RESERVED_COLUMNS:
+                raise ValueError(f"the field name {field!r} is reserved; datasets use it for a column of their own")
+            if field in seen:
+                raise ValueError(f"the field {field!r} stands twice among the input and output fields")
+            seen.add(field)
+        unknown = [field for field in self.rubric if field not in self.output_fields]
+        if unknown:
+            raise ValueError(f"the rubric speaks of {unknown[0]!r}, which is not an output field")
+        return self
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The input fields and then the output fields: the columns that each example needs."""
+        return (*self.input_fields, *self.output_fields)
+
+    @property
+    def fingerprint(self) -> str:
+        """``"sha256:<hex>"`` over all of this spec but its `lexicon`, which no prompt and no answer is made of."""
+        return fingerprint(self.model_dump(mode="json", exclude={"lexicon"}))
+
+    def field_schema(self, field: str) -> dict[str, Any]:
+        """The JSON Schema of one output field, with the definitions it may refer to."""
+        properties: Mapping[str, Any] = self.output_schema.get("properties", {})
+        schema = dict(properties.get(field, {}))
+        if "$defs" in self.output_schema:
+            schema["$defs"] = self.output_schema["$defs"]
+        return schema
+
+    def is_text(self, field: str) -> bool:
+        """Whether a value of this output field is always a string, and thus stored as it is.
+
+        Other fields (numbers, lists, objects, optional strings) are stored as JSON text.
+        """
+        return _json_types(self.field_schema(field), self.output_schema) == {"string"}
+
+    def may_be_text(self, field: str) -> bool:
+        """Whether a value of this output field can be a string, among other types."""
+        return "string" in _json_types(self.field_schema(field), self.output_schema)
+
+    def encode(self, field: str, value: Any) -> str:
+        """How a value of an output field is stored in a dataset: a string as it is, anything else as JSON text.
+
+        Raises:
+            DataError: The field is a text field and the value is not a string.
+        """
+        if not self.is_text(field):
+            return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if not isinstance(value, str):
+            raise DataError(f"The output field {field!r} is a string, not {type(value).__name__}.")
+        return value
+
+    def decode(self, field: str, stored: str) -> Any:
+        """The value of an output field from the string that a dataset stores for it; the inverse of `encode`.
+
+        Raises:
+            DataError: The stored text of a field that is not a string is not JSON.
+        """
+        if self.is_text(field):
+            return stored
+        try:
+            return json.loads(stored)
+        except json.JSONDecodeError as error:
+            raise DataError(f"The stored value of the output field {field!r} is not JSON text: {error.msg}.") from error
+
+    def outputs(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The decoded output fields of one row of a dataset, in the order of the task."""
+        return {field: self.decode(field, row[field]) for field in self.output_fields}
+
+
+@runtime_checkable
+class HasSpec(Protocol):
+    """Anything that is a task: it can say itself as a `TaskSpec`."""
+
+    def spec(self) -> TaskSpec:
+        """The task as pure data."""
+        ...
+
+
+def as_spec(task: TaskSpec | HasSpec) -> TaskSpec:
+    """The pure-data form of a task, from a `soaptune.tasks.Task` or from a `TaskSpec`."""
+    return task if isinstance(task, TaskSpec) else task.spec()
+
+
+def _json_types(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> set[str]:
+    """The JSON types that a schema allows, as far as its keywords say; ``"any"`` where they do not."""
+    if depth > 16:  # a definition that refers to itself
+        return {"any"}
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        node: Any = root
+        for part in reference.removeprefix("#/").split("/"):
+            node = cast("dict[str, Any]", node).get(part, {}) if isinstance(node, dict) else {}
+        return _json_types(node, root, depth + 1)
+    for keyword in ("anyOf", "oneOf"):
+        if keyword in schema:
+            return {t for option in schema[keyword] for t in _json_types(option, root, depth + 1)}
+    if len(schema.get("allOf", ())) == 1:
+        return _json_types(schema["allOf"][0], root, depth + 1)
+    kind = schema.get("type")
+    if isinstance(kind, str):
+        return {kind}
+    if isinstance(kind, list):
+        return set(cast("list[str]", kind))
+    values: list[Any] = [schema["const"]] if "const" in schema else list(schema.get("enum", ()))
+    if values and all(isinstance(value, str) for value in values):
+        return {"string"}
+    return {"any"}
