@@ -1,4 +1,4 @@
-"""`Backend`: where steps run. `soaptune.local.backend.LocalBackend` is this machine; others follow the same protocol."""
+"""`Backend`: where steps run, this machine (`soaptune.local.backend.LocalBackend`) or another; the protocol of all."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from soaptune.soap.generator import SoapGenerator
 from soaptune.soap.grid import AXES, plausible_cells, why_implausible
 from soaptune.tasks import SOAP
 from soaptune.tasks.hooks import load_lexicon
-from tests.unit.tasks.soap.auditor import audit
+from tests.unit.soap.auditor import audit
 
 PATH = "soaptune.soap.generator:SoapGenerator"
 LEVELS = ("brief", "standard", "detailed", "comprehensive")

@@ -1,4 +1,4 @@
-"""Runs a program so that it never outlives who started it: ``python -m soaptune.runtime.engines.process_guard PROGRAM``.
+"""Runs a program so that it never outlives its starter: ``python -m soaptune.runtime.engines.process_guard PROGRAM``.
 
 Whoever starts the guard holds the other end of its standard input. When that closes, on purpose or because its holder
 was killed, or when the guard is told to end, the program and all that it has started are ended. A library cannot do

@@ -200,8 +200,8 @@ class TableDataset(Dataset):
         """Splits all rows anew in the account: hashes of the rows come here, texts do not.
 
         What `soaptune.handles.preparation.prepare.split_table` promises holds: rows with equal inputs or of one group
-        stay together, and the same rows and seed give the same split. It is another one than a folder's split by the same
-        seed, since SQL hashes otherwise.
+        stay together, and the same rows and seed give the same split. It is another one than a folder's split by the
+        same seed, since SQL hashes otherwise.
 
         Args:
             sizes: ``"80/10/10"``, ``(0.8, 0.1, 0.1)`` or ``{"train": 800, "validation": 100, "test": 100}``.
