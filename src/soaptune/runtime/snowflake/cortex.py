@@ -22,8 +22,9 @@ from soaptune.handles.preparation.prepare import deduplicate_table, split_table
 from soaptune.runtime.progress import Progress
 from soaptune.snowflake.names import parse, quote
 from soaptune.snowflake.session import Connection
+from soaptune.snowflake.tables import cortex
 from soaptune.snowflake.tables import sql as tablesql
-from soaptune.snowflake.tables.dataset import TableDataset, cortex
+from soaptune.snowflake.tables.dataset import TableDataset
 from soaptune.snowflake.tables.query import Place
 from soaptune.snowflake.tables.source import find_source, match_columns, names_of
 from soaptune.snowflake.tables.spec import ROW
