@@ -4,42 +4,34 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from pydantic import Field, field_validator
 
-from soaptune.config import Config
-from soaptune.data.plan import CortexPlan, GeneratePlan, Mode, Shares
-from soaptune.errors import (
-    BackendError,
-    ConfigError,
-    DataError,
-    MissingExtraError,
-    SoaptuneError,
-    Violation,
-    raise_on_errors,
-)
+from soaptune.data.payload import CortexPayload, GeneratePayload, Mode, Shares
+from soaptune.errors import DataError, MissingExtraError, SoaptuneError, Violation, raise_on_errors
 from soaptune.generation.protocol import Pools, load_generator
 from soaptune.handles.dataset import Dataset
+from soaptune.handles.location import Query
 from soaptune.handles.preparation.prepare import target_sizes
 from soaptune.jobs.backend import Backend
+from soaptune.jobs.capabilities import Capabilities
+from soaptune.jobs.estimate import Estimate
 from soaptune.jobs.job import Job
+from soaptune.jobs.needs import CortexNeed, Needs
+from soaptune.jobs.output import FolderOutput, NamedTables, Output
+from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
 from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.step import Step
-from soaptune.snowflake.names import Name, parse
 from soaptune.tasks.task import Task
-
-if TYPE_CHECKING:
-    from soaptune.snowflake.tables.cortex import CortexEstimate
 
 __all__ = ["DataGenerator"]
 
 _MODES = get_args(Mode)
 
 
-class DataGenerator(Step):
+class DataGenerator(Step[Dataset]):
     """Makes examples for a task.
 
     Row i depends on the seed, the options and i alone; the same options give the same rows and the same fingerprint.
@@ -135,49 +127,55 @@ class DataGenerator(Step):
             found.append(Violation(path="verbosity", code="verbosity-shares", message=message))
         return found
 
+    def plan(self, *, given: Capabilities) -> Plan:
+        """What the step wants, wherever it runs; nothing is read or asked.
+
+        Args:
+            given: What the backend can do.
+        """
+        payload = self._cortex_payload() if self.mode == "cortex" else self._payload()
+        output: Output = FolderOutput()
+        if given.datasets == "tables":
+            splits = tuple(target_sizes(self.split, self._most_rows()))
+            output = NamedTables(name=self._table, splits=splits, replace_existing=self.overwrite)
+        return Plan(
+            name=self.name,
+            kind="data",
+            files={"step.json": as_json(payload), "requirements.txt": requirements("data")},
+            inputs={"source": Query(text=self.source)} if self.mode == "cortex" and self.source else {},
+            output=output,
+            needs=self._needs(),
+            code_paths=self.code_paths,
+        )
+
     def compile(self, *, on: Backend) -> JobSpec:
         """Writes the job down, without running anything.
 
         Args:
-            on: The backend; the job is the same on all of them, but that on Snowflake it writes tables.
+            on: The backend.
 
         Returns:
             The job. The same options give the same bytes.
         """
-        plan: Config = self._plan()
-        left = {"table", "overwrite"}
-        if self.mode == "cortex":
-            plan, left = self._cortex_plan(on), set[str]()
-        elif on.name == "snowflake":
-            plan, left = plan.replace(table=self._table(on).sql, overwrite=self.overwrite), set[str]()
-        text = json.dumps(plan.model_dump(mode="json", exclude=left), ensure_ascii=False, indent=2) + "\n"
-        return JobSpec(
-            name=self.name,
-            kind="data",
-            files={"step.json": text, "requirements.txt": requirements("data")},
-            entrypoint=("python", "-m", "soaptune.runtime.generate", "step.json"),
-            code_paths=self.code_paths,
-        )
+        return on.lower(self.plan(given=on.capabilities))
 
     def preflight(self, *, on: Backend) -> list[Violation]:
-        """Looks at the generator, as far as this process can import it, and at tables that are in the way.
+        """Looks at the generator, as far as this process can import it, and at the source of mode ``cortex``.
 
         Args:
             on: The backend that is to run the job.
         """
-        found = [*self._in_the_way(on)] if on.name == "snowflake" else []
         if self.mode == "heuristic":
-            return found + self._unknown_levels(on)
-        if on.name != "snowflake":
-            message = "Cortex is a part of Snowflake: this mode runs on a SnowflakeBackend."
-            return [Violation(path="mode", code="needs-snowflake", message=message)]
+            return self._unknown_levels(elsewhere=on.capabilities.machine is None)
+        if not on.capabilities.cortex:
+            return []  # `Capabilities.unmet` says so
         try:
             self.estimate(on=on)
         except SoaptuneError as error:
-            found.append(Violation(path="source", code="source", message=str(error)))
-        return found
+            return [Violation(path="source", code="source", message=str(error))]
+        return []
 
-    def estimate(self, *, on: Backend) -> CortexEstimate:
+    def estimate(self, *, on: Backend) -> Estimate:
         """Counts what mode ``cortex`` will take, before anything is asked; the rows stay in the account.
 
         Args:
@@ -187,29 +185,14 @@ class DataGenerator(Step):
             Rows and tokens; its ``credits()`` turns them into credits at the rates of your model.
 
         Raises:
-            ConfigError: The mode is another one, or model and source are missing.
+            ConfigError: The mode is another one, model and source are missing, or the backend has no Cortex.
             DataError: The source lacks a column.
             BackendError: The account refuses.
         """
-        from soaptune.snowflake.tables.cortex import estimate
-        from soaptune.snowflake.tables.query import Place
-        from soaptune.snowflake.tables.source import find_source, match_columns, names_of
-
         raise_on_errors("DataGenerator.estimate", self._cortex_findings())
-        backend: Any = on
-        name, spec = self._table(on), self.task.spec()
-        place = Place(backend.connection, name.database, name.schema)
-        part = find_source(place, self.source or "")
-        columns = match_columns(names_of(place, part), part, spec.input_fields, self.columns)
-        return estimate(
-            place,
-            part.replace(columns=columns, made_ids="id" not in columns),
-            name.beside(f"{name.name}_ANSWERS"),
-            model=self.model or "",
-            fields=spec.input_fields,
-            fixed=spec.system_prompt + spec.user_template + json.dumps(spec.output_schema),
-            max_tokens=self.max_tokens,
-        )
+        plan = self.plan(given=on.capabilities)
+        raise_on_errors("DataGenerator.estimate", on.capabilities.unmet(plan.needs))
+        return on.estimate(plan)
 
     def _cortex_findings(self) -> list[Violation]:
         missing = [name for name in ("model", "source") if not getattr(self, name)]
@@ -225,14 +208,26 @@ class DataGenerator(Step):
             for name in missing
         ]
 
-    def _cortex_plan(self, on: Any) -> CortexPlan:
-        return CortexPlan(
+    def _needs(self) -> Needs:
+        if self.mode != "cortex":
+            return Needs(packages=("numpy", "pyarrow"))
+        task = self.task.spec()
+        question = CortexNeed(
+            model=self.model or "",
+            source="source",
+            fields=task.input_fields,
+            columns=self.columns,
+            fixed_text=task.system_prompt + task.user_template + json.dumps(task.output_schema),
+            max_tokens=self.max_tokens,
+        )
+        return Needs(cortex=(question,))
+
+    def _cortex_payload(self) -> CortexPayload:
+        return CortexPayload(
             task=self.task.spec(),
             model=self.model or "",
             source=self.source or "",
             columns=self.columns,
-            table=self._table(on).sql,
-            overwrite=self.overwrite,
             num_samples=self.num_samples if "num_samples" in self.model_fields_set else None,
             seed=self.seed,
             split=self.split,
@@ -241,14 +236,14 @@ class DataGenerator(Step):
             max_tokens=self.max_tokens,
         )
 
-    def _unknown_levels(self, on: Backend) -> list[Violation]:
+    def _unknown_levels(self, *, elsewhere: bool) -> list[Violation]:
         if self.code_paths or self.task.generator is None:
             return []  # the job's own path leads to it, this process's may not
         try:
             levels = load_generator(self.task.generator).levels()
         except MissingExtraError as error:
             # A job that runs elsewhere brings the packages itself.
-            return [Violation(path="", code="missing-extra", message=str(error))] if on.name == "local" else []
+            return [] if elsewhere else [Violation(path="", code="missing-extra", message=str(error))]
         except SoaptuneError as error:
             return [Violation(path="task.generator", code="generator", message=str(error))]
         return [
@@ -293,37 +288,16 @@ class DataGenerator(Step):
         """
         return self._run(on=on, key=key)
 
-    def _table(self, on: Any) -> Name:
-        if on.name != "snowflake":
-            raise ConfigError("mode='cortex' runs on a SnowflakeBackend: Cortex is a part of Snowflake")
-        text = self.table or re.sub(r"\W+", "_", self.task.name).upper()
-        return parse(text, database=on.database_name, schema=on.schema_name)
-
-    def _in_the_way(self, on: Any) -> Iterator[Violation]:
-        from soaptune.snowflake.tables.query import Place
-
-        name = self._table(on)
-        splits = target_sizes(self.split, self._most_rows())
-        tables = [f"{name.name}_{split.upper()}" for split in (*splits, "manifest")]
-        try:
-            there = Place(on.connection, name.database, name.schema).there(tables)
-        except BackendError:
-            return  # no such database, no connection: the backend's own preflight says which, and what mends it
-        if there and not self.overwrite:
-            yield Violation(
-                path="table",
-                code="table-exists",
-                level="warning",
-                message=f"{name} has {', '.join(there)} already; unless that is this very dataset, the job will fail.",
-                hint="Choose another name with table=..., or replace them with overwrite=True.",
-            )
+    @property
+    def _table(self) -> str:
+        return self.table or re.sub(r"\W+", "_", self.task.name).upper()
 
     def _most_rows(self) -> int:
         # How many rows a model answers well is not known before.
         return self.num_samples if self.mode == "heuristic" else 10**9
 
-    def _plan(self) -> GeneratePlan:
-        return GeneratePlan(
+    def _payload(self) -> GeneratePayload:
+        return GeneratePayload(
             task=self.task.spec(),
             generator=self.task.generator or "",
             mode=self.mode,

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 from typing import Any, Generic, cast
 
 from pydantic import Field
 from typing_extensions import TypeVar
 
-from soaptune import __version__, tiny
-from soaptune.config import Config
+from soaptune import __version__
 from soaptune.deploy.gates import Gates
-from soaptune.deploy.plan import BASE_INPUT, ServePlan
-from soaptune.deploy.service import ServiceOptions, ServicePlan
+from soaptune.deploy.payload import ServePayload
+from soaptune.deploy.service import ServiceOptions
 from soaptune.errors import GateError, JobTimeout, Violation, raise_on_errors
 from soaptune.handles.endpoint import Endpoint, is_loopback_host
 from soaptune.handles.model import Model
 from soaptune.handles.report import EvalReport
 from soaptune.jobs.backend import Backend
+from soaptune.jobs.base_model import bring_base
+from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.job import Job
+from soaptune.jobs.memory import inference_memory
+from soaptune.jobs.needs import Needs
+from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
-from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.spec import Inputs, JobSpec
 from soaptune.jobs.step import Step, cancelled_by_interrupt
-from soaptune.snowflake.handles.service import service_defaults
 from soaptune.tasks.spec import TaskSpec
 from soaptune.tasks.task import Task
 
@@ -32,11 +33,7 @@ __all__ = ["Deployer"]
 OutT = TypeVar("OutT", default=Any)
 
 
-_PATIENCE = {"snowflake": 3_600.0}
-"""Seconds until the first answer, by backend: Snowflake builds an image first."""
-
-
-class Deployer(Step, Generic[OutT]):
+class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
     """Serves a model as an OpenAI-compatible endpoint.
 
     Every answer fits the task's schema: decoding is constrained by it. On this machine the endpoint is a process of
@@ -77,6 +74,9 @@ class Deployer(Step, Generic[OutT]):
     """Seconds that `run` waits for the first answer before it stops the endpoint again. None waits ten minutes on this
     machine and an hour on Snowflake, which builds an image first."""
 
+    token: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """*Name* of the environment variable that holds the hub's token for a gated base model, never the token itself."""
+
     service: ServiceOptions = ServiceOptions()
     """How Snowflake serves the model; other backends take no notice of it."""
 
@@ -95,14 +95,65 @@ class Deployer(Step, Generic[OutT]):
             )
         return found + self.service.check()
 
+    def plan(self, model: Model, report: EvalReport | None = None, *, given: Capabilities) -> Plan:
+        """What the step wants, wherever it runs; nothing is read or asked.
+
+        Args:
+            model: The model to serve.
+            report: Its report.
+            given: What the backend can do.
+
+        Raises:
+            DataError: The model has learned no task.
+        """
+        manifest = model.manifest
+        inputs: Inputs = {"model": model.location}
+        base = None
+        if manifest.method == "lora":
+            base, folder = bring_base(model.base, given=given)
+            inputs.update(folder)
+        payload = ServePayload(
+            name=self.name,
+            host=self.host,
+            port=self.port,
+            max_request_bytes=self.max_request_bytes,
+            service=self.service,
+            # The job gives up before its submitter does: it alone can drop a service again.
+            startup_seconds=0.9 * (self.startup_timeout or given.startup_seconds),
+            max_new_tokens=self.max_new_tokens,
+            task=model.task if self.task is None else self.task.spec(),
+            model_fingerprint=model.fingerprint,
+            base=base,
+            report_fingerprint=None if report is None else report.fingerprint,
+            metrics={} if report is None else {name: metric.value for name, metric in report.metrics.items()},
+            data_fingerprint=manifest.data_fingerprint,
+            spec_fingerprint=manifest.spec_fingerprint,
+            synthetic=manifest.synthetic,
+            soaptune_version=__version__,
+        )
+        of_hub = manifest.method == "lora" and model.base.on_hub
+        return Plan(
+            name=self.name,
+            kind="endpoint",
+            files={"step.json": as_json(payload), "requirements.txt": requirements("deploy")},
+            inputs=inputs,
+            needs=Needs(
+                models=(model.base,) if of_hub else (),
+                packages=_packages(model),
+                secrets={"HF_TOKEN": self.token} if self.token else {},
+                memory=() if model.base.is_embedded else (inference_memory(model.base.name),),
+            ),
+            # The job that makes a service ends by itself, and must not end with its submitter.
+            detach=self.detach or given.endpoints == "service",
+        )
+
     def compile(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> JobSpec:
         """Writes the job down, without running anything.
 
         Args:
             model: The model to serve.
             report: Its report.
-            on: The backend. On Snowflake the job makes a service and ends; elsewhere it serves until it is told to
-                end.
+            on: The backend. On Snowflake the job makes a service and ends; elsewhere it serves until it is stopped.
 
         Returns:
             The job. The same input gives the same bytes.
@@ -110,102 +161,17 @@ class Deployer(Step, Generic[OutT]):
         Raises:
             DataError: The model has learned no task.
         """
-        manifest = model.manifest
-        inputs = {"model": model.location.uri}
-        base = model.base if manifest.method == "lora" else None
-        if base is not None:
-            folder = tiny.folder_for(base, backend=on.name)
-            if folder is not None:
-                inputs["base"] = folder
-                base = BASE_INPUT
-        secrets = {"HF_TOKEN": manifest.token} if manifest.token else {}
-        if on.name == "snowflake":
-            return JobSpec(
-                name=self.name,
-                kind="endpoint",
-                files={
-                    "step.json": _as_json(self._service_plan(model, report, base=base, on=on)),
-                    "requirements.txt": requirements("deploy"),
-                },
-                entrypoint=("python", "-m", "soaptune.runtime.snowflake.deploy", "step.json"),
-                inputs=inputs,
-                secrets=secrets,
-                detach=True,
-            )
-        plan = ServePlan(
-            name=self.name,
-            host=self.host,
-            port=self.port,
-            max_new_tokens=self.max_new_tokens,
-            max_request_bytes=self.max_request_bytes,
-            task=model.task if self.task is None else self.task.spec(),
-            model_fingerprint=model.fingerprint,
-            base=base,
-            base_revision=model.base_revision,
-            cache_dir=manifest.spec.get("cache_dir"),
-            report_fingerprint=None if report is None else report.fingerprint,
-            synthetic=manifest.synthetic,
-        )
-        return JobSpec(
-            name=self.name,
-            kind="endpoint",
-            files={"step.json": _as_json(plan), "requirements.txt": requirements("deploy")},
-            entrypoint=("python", "-m", "soaptune.runtime.serve", "step.json"),
-            inputs=inputs,
-            secrets=secrets,
-            detach=self.detach,
-        )
+        return on.lower(self.plan(model, report, given=on.capabilities))
 
-    def _service_plan(self, model: Model, report: EvalReport | None, *, base: str | None, on: Backend) -> ServicePlan:
-        here, manifest, service = service_defaults(on), model.manifest, self.service
-        integrations = here.integrations if service.build_integrations is None else service.build_integrations
-        return ServicePlan(
-            name=self.name,
-            service=service.replace(
-                compute_pool=service.compute_pool or here.compute_pool, build_integrations=integrations
-            ),
-            database=here.database,
-            schema_name=here.schema,
-            task=model.task if self.task is None else self.task.spec(),
-            max_new_tokens=self.max_new_tokens,
-            model_fingerprint=model.fingerprint,
-            base=base,
-            base_revision=model.base_revision,
-            cache_dir=manifest.spec.get("cache_dir"),
-            report_fingerprint=None if report is None else report.fingerprint,
-            metrics={} if report is None else {name: metric.value for name, metric in report.metrics.items()},
-            data_fingerprint=manifest.data_fingerprint,
-            spec_fingerprint=manifest.spec_fingerprint,
-            synthetic=manifest.synthetic,
-            soaptune_version=__version__,
-            # The job gives up before its submitter does: it alone can drop the service again.
-            timeout=0.9 * self._patience(on),
-        )
-
-    def _patience(self, on: Backend) -> float:
-        return self.startup_timeout or _PATIENCE.get(on.name, 600.0)
-
-    def preflight(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> list[Violation]:
-        """Looks at the model, its report and what is installed.
+    def preflight(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> list[Violation]:  # noqa: ARG002
+        """Looks at the model and its report.
 
         Args:
             model: The model to serve.
             report: Its report.
             on: The backend that is to run the job.
         """
-        found = [*self._gate_findings(model, report), *self._task_findings(model)]
-        if on.name == "local":
-            missing = [name for name in _packages(model) if importlib.util.find_spec(name) is None]
-            found += [
-                Violation(
-                    path="",
-                    code="missing-extra",
-                    message=f"Serving needs the package {name!r}.",
-                    hint="Install it with: pip install 'soaptune[train,serve]'",
-                )
-                for name in missing
-            ]
-        return found
+        return [*self._gate_findings(model, report), *self._task_findings(model)]
 
     def submit(
         self, model: Model, report: EvalReport | None = None, *, on: Backend, key: str | None = None
@@ -250,7 +216,7 @@ class Deployer(Step, Generic[OutT]):
             JobFailed: The endpoint did not start; the error has the last lines of its log.
             JobTimeout: It did not answer within `startup_timeout` and was stopped.
         """
-        patience = self._patience(on)
+        patience = self.startup_timeout or on.capabilities.startup_seconds
         with cancelled_by_interrupt(on, key) as key:
             job = self.submit(model, report, on=on, key=key)
             try:
@@ -327,8 +293,3 @@ def _what_counts(spec: TaskSpec) -> tuple[Any, ...]:
 def _packages(model: Model) -> tuple[str, ...]:
     needed = ("fastapi", "uvicorn", "llguidance", "torch", "transformers")
     return (*needed, "peft") if model.manifest.method == "lora" else needed
-
-
-def _as_json(plan: Config) -> str:
-    # Not with sorted keys: the order of the schema's fields is the order in which an answer has them.
-    return json.dumps(plan.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"

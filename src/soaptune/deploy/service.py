@@ -1,18 +1,15 @@
-"""Serving on Snowflake as config: what `Deployer` is told of the service, and what it tells the job that makes it."""
+"""Serving on Snowflake as config."""
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from pydantic import Field
 
-from soaptune.common.fingerprint import fingerprint
 from soaptune.config import Config
 from soaptune.errors import Violation
-from soaptune.tasks.spec import TaskSpec
 
-__all__ = ["ServiceOptions", "ServicePlan"]
+__all__ = ["ServiceOptions"]
 
 _DROPPED = ("--host", "--port", "--api-key", "--enable-lora", "--lora-modules")
 """Arguments of vLLM that Snowflake's server sets itself and takes away from whoever gives them."""
@@ -67,7 +64,7 @@ class ServiceOptions(Config):
     memory: str | None = None
     """Memory of each instance (``"8GiB"``); None for all of the node's."""
 
-    takes_over: bool = False
+    replace_existing: bool = False
     """Whether a service of the same name that serves another model may be dropped for this one."""
 
     token: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -108,72 +105,3 @@ class ServiceOptions(Config):
             message = "A token is for HTTPS, and the service has no ingress; it is called through SQL."
             found.append(Violation(path="service.token", code="token-unused", level="warning", message=message))
         return found
-
-
-class ServicePlan(Config):
-    """What travels into the job that makes a service (``step.json``)."""
-
-    name: str
-    """The deployer's name."""
-    service: ServiceOptions
-    """How to serve."""
-    database: str
-    """Where the model version and the service go: the exact name of the database."""
-    schema_name: str
-    """The exact name of the schema."""
-    task: TaskSpec
-    """What the model has learned."""
-    max_new_tokens: int = Field(ge=1)
-    """How many tokens an answer may have."""
-    model_fingerprint: str
-    """The model that is deployed."""
-    base: str | None = None
-    """The base model of an adapter: a name or a folder of the job; None for a whole model."""
-    base_revision: str | None = None
-    """The base model's revision on the hub."""
-    cache_dir: str | None = None
-    """Folder for models of the hub."""
-    report_fingerprint: str | None = None
-    """The report that the gates were held against."""
-    metrics: dict[str, float] = Field(default_factory=dict[str, float])
-    """What that report says; it is shown beside the version in the registry."""
-    data_fingerprint: str
-    """The training data."""
-    spec_fingerprint: str
-    """The training spec."""
-    synthetic: bool
-    """Whether the model was trained on generated text."""
-    soaptune_version: str
-    """The release that packs the model."""
-    timeout: float = Field(default=3_600.0, gt=0)
-    """Seconds that the service may take until it answers."""
-
-    @property
-    def object_name(self) -> str:
-        """The deployer's name as Snowflake's objects are called."""
-        return re.sub(r"[^A-Z0-9_]", "_", self.name.upper())
-
-    @property
-    def model_name(self) -> str:
-        """The model's name in the registry, exact."""
-        return self.service.model or self.object_name
-
-    @property
-    def version_name(self) -> str:
-        """The version's name: made from what is packed, so that a job that is tried again finds what it has logged."""
-        packed = self.model_dump(mode="json", exclude={"service", "timeout", "name", "database", "schema_name"})
-        return "V" + fingerprint({**packed, "engine": self.service.engine}).removeprefix("sha256:")[:12].upper()
-
-    @property
-    def comment(self) -> str:
-        """What a person reads beside the version: where the model came from, and what it must not be used for."""
-        lines = [
-            f"soaptune: task {self.task.name}",
-            f"model {self.model_fingerprint}",
-            f"data {self.data_fingerprint}",
-            f"spec {self.spec_fingerprint}",
-            f"report {self.report_fingerprint or 'none'}",
-        ]
-        if self.synthetic:
-            lines.append("trained on SYNTHETIC text; not for clinical decisions")
-        return "; ".join(lines)

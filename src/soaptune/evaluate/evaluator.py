@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-from typing import Any, Literal
-
 from pydantic import Field
 
-from soaptune import tiny
-from soaptune.common.fingerprint import fingerprint
 from soaptune.config import Config
-from soaptune.errors import MissingExtraError, Violation, raise_on_errors
-from soaptune.evaluate.enginechecks import engine_findings, option_findings
+from soaptune.engines.spec import Cortex, EngineSpec, Transformers
+from soaptune.errors import Violation
 from soaptune.evaluate.judges import Facts
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
+from soaptune.handles.model_ref import ModelRef
 from soaptune.handles.report import EvalReport
 from soaptune.jobs.backend import Backend
+from soaptune.jobs.base_model import bring_base
+from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.job import Job
+from soaptune.jobs.memory import inference_memory
+from soaptune.jobs.needs import Needs
+from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
-from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.spec import Inputs, JobSpec
 from soaptune.jobs.step import Step
-from soaptune.snowflake.jobs.cleanup import TEMPORARY
-from soaptune.snowflake.names import Name
 from soaptune.tasks.spec import TaskSpec
 
-__all__ = ["EvalPlan", "Evaluator"]
+__all__ = ["EvalPayload", "Evaluator"]
 
-_MODEL_INPUT, _DATA_INPUT, _BASE_INPUT = "../inputs/model", "../inputs/data", "../inputs/base"
 _FEW = 30
 
 
-class Evaluator(Step):
+class Evaluator(Step[EvalReport]):
     """Evaluates a model on a split of a data set.
 
     Examples:
@@ -53,28 +50,17 @@ class Evaluator(Step):
     base: bool = True
     """Whether to score the base model too, on the same examples, and to compare the two (paired)."""
 
-    batch_size: int = Field(default=32, ge=1)
-    """How many prompts are answered together."""
-
     max_new_tokens: int | None = Field(default=None, ge=1)
     """How many tokens an answer may have. None takes a quarter more than the longest reference answer, and 32 more."""
 
-    engine: Literal["transformers", "vllm", "cortex"] = "transformers"
-    """What generates: ``"transformers"`` runs the model in the job's own process, ``"vllm"`` behind a vLLM server that
-    the job starts and stops. ``"cortex"`` asks `cortex_model` in place of the model (on Snowflake alone): the report is
-    that model's, as an alternative to the tuned one, and no `Deployer` takes it for the tuned one's."""
+    engine: EngineSpec = Transformers()
+    """What generates: `soaptune.engines.Transformers` runs the model in the job's own process, `soaptune.engines.VLLM`
+    behind a server that the job starts and stops. `soaptune.engines.Cortex` asks its own model in place of the tuned
+    one (on Snowflake alone): the report is that model's, as an alternative, and no `Deployer` takes it for the tuned
+    one's."""
 
-    vllm_command: tuple[str, ...] = Field(default=("vllm",), min_length=1)
-    """With the engine ``vllm``: what starts it, in an environment of its own (``("/opt/vllm/bin/vllm",)``)."""
-
-    vllm_requirement: str | None = Field(
-        default="vllm==0.32.0", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==[A-Za-z0-9.+!]+$"
-    )
-    """With the engine ``vllm``: what the job installs into a virtual environment of its own, where there is no program
-    ``vllm``; None installs nothing."""
-
-    cortex_model: str | None = Field(default=None, min_length=1)
-    """With the engine ``cortex``: the model, as ``AI_COMPLETE`` names it (``"llama3.1-70b"``)."""
+    token: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """*Name* of the environment variable that holds the hub's token for a gated base model, never the token itself."""
 
     constrained: bool = False
     """Whether decoding is held to the task's schema. Off, the schema-valid rate is the model's own."""
@@ -91,9 +77,38 @@ class Evaluator(Step):
     name: str = "evaluate"
     """The job's name, as backends show it."""
 
-    def check(self) -> list[Violation]:
-        """All that is wrong with the options themselves."""
-        return option_findings(engine=self.engine, cortex_model=self.cortex_model)
+    def plan(self, model: Model, data: Dataset, *, given: Capabilities) -> Plan:
+        """What the step wants, wherever it runs; nothing is read or asked.
+
+        Args:
+            model: The model.
+            data: The examples.
+            given: What the backend can do.
+        """
+        inputs: Inputs = {"data": data.location}
+        needs, base = self.engine.needs(), None
+        payload = {"model_fingerprint": model.fingerprint, "data_fingerprint": data.fingerprint}
+        if isinstance(self.engine, Cortex):
+            payload["model_fingerprint"] = f"cortex:{self.engine.model}"
+        else:
+            inputs["model"] = model.location
+            needs += _needs_of(model, token=self.token)
+            if (tuned_from := _base_of(model)) is not None:
+                base, folder = bring_base(tuned_from, given=given)
+                inputs.update(folder)
+        asked = self.replace(base=False) if isinstance(self.engine, Cortex) else self
+        # A Cortex model is asked with the tuned model's task, whose files do not come into the job.
+        task = model.manifest.task if isinstance(self.engine, Cortex) else None
+        step = EvalPayload(evaluator=asked, base=base, base_name=_name_of(base and model.base), task=task, **payload)
+        packages = requirements("data" if isinstance(self.engine, Cortex) else "evaluate")
+        return Plan(
+            name=self.name,
+            kind="report",
+            files={"step.json": as_json(step), "requirements.txt": packages},
+            inputs=inputs,
+            needs=needs,
+            code_paths=self.code_paths,
+        )
 
     def compile(self, model: Model, data: Dataset, *, on: Backend) -> JobSpec:
         """Writes the job down, without running anything.
@@ -101,44 +116,15 @@ class Evaluator(Step):
         Args:
             model: The model.
             data: The examples.
-            on: The backend; the job is the same on all of them.
+            on: The backend.
 
         Returns:
             The job. The same input gives the same bytes.
-
-        Raises:
-            CheckFailed: The engine does not work on this backend.
         """
-        if self.engine == "cortex":
-            return self._cortex_job(model, data, on)
-        inputs = {"model": model.location.uri, "data": data.location.uri}
-        base = _base_of(model)
-        folder = tiny.folder_for(base, backend=on.name) if base else None
-        if folder is not None:
-            inputs["base"] = folder
-            base = _BASE_INPUT
-        plan = EvalPlan(
-            evaluator=self,
-            model=_MODEL_INPUT,
-            model_fingerprint=model.fingerprint,
-            data=_DATA_INPUT,
-            data_fingerprint=data.fingerprint,
-            base=base,
-        )
-        step = json.dumps(plan.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
-        token = model.manifest.token
-        return JobSpec(
-            name=self.name,
-            kind="report",
-            files={"step.json": step, "requirements.txt": requirements("evaluate")},
-            entrypoint=("python", "-m", "soaptune.runtime.evaluate.job", "step.json"),
-            inputs=inputs,
-            secrets={"HF_TOKEN": token} if token else {},
-            code_paths=self.code_paths,
-        )
+        return on.lower(self.plan(model, data, given=on.capabilities))
 
-    def preflight(self, model: Model, data: Dataset, *, on: Backend) -> list[Violation]:
-        """Looks at the split, the task and the installed packages, before anything costs time.
+    def preflight(self, model: Model, data: Dataset, *, on: Backend) -> list[Violation]:  # noqa: ARG002
+        """Looks at the split and the task, before anything costs time.
 
         Args:
             model: The model.
@@ -146,23 +132,9 @@ class Evaluator(Step):
             on: The backend that is to run the job.
         """
         found = [*self._split_findings(data), *_task_findings(model, data)]
-        found += engine_findings(self.engine, self.vllm_command, self.vllm_requirement, backend=on.name)
-        if self.engine == "cortex":
-            return found
-        if self.base and not _base_of(model):
+        if self.base and not isinstance(self.engine, Cortex) and _base_of(model) is None:
             message = "The model was trained from new weights; there is no base model to compare with."
             found.append(Violation(path="base", code="no-base", level="warning", message=message))
-        if on.name == "local":
-            needed = ["torch", "transformers", "numpy", *(["peft"] if model.manifest.method == "lora" else [])]
-            found += [
-                Violation(
-                    path="engine",
-                    code="missing-extra",
-                    message=str(MissingExtraError(package, extra="train", what="Evaluating on this machine")),
-                )
-                for package in needed
-                if importlib.util.find_spec(package) is None
-            ]
         return found
 
     def submit(self, model: Model, data: Dataset, *, on: Backend, key: str | None = None) -> Job[EvalReport]:
@@ -200,32 +172,6 @@ class Evaluator(Step):
         """
         return self._run(model, data, on=on, key=key)
 
-    def _cortex_job(self, model: Model, data: Dataset, on: Any) -> JobSpec:
-        """The job that asks a Cortex model; the tuned model's files stay where they are."""
-        wrong = [*self.check(), *engine_findings(self.engine, self.vllm_command, None, backend=on.name)]
-        raise_on_errors("Evaluator.compile", wrong)
-        plan = EvalPlan(
-            evaluator=self.replace(base=False),
-            model="",
-            model_fingerprint=f"cortex:{self.cortex_model}",
-            data=_DATA_INPUT,
-            data_fingerprint=data.fingerprint,
-            base="",
-            task=model.manifest.task,
-        )
-        # Two evaluations at a time share no table; the same one, tried again, goes on where it was.
-        key = fingerprint(plan.model_dump(mode="json")).removeprefix("sha256:")[:16].upper()
-        table = Name(on.database_name, on.schema_name, f"{TEMPORARY}ANSWERS_{key}")
-        step = json.dumps(plan.replace(answers=table.sql).model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n"
-        return JobSpec(
-            name=self.name,
-            kind="report",
-            files={"step.json": step, "requirements.txt": requirements("data")},
-            entrypoint=("python", "-m", "soaptune.runtime.evaluate.job", "step.json"),
-            inputs={"data": data.location.uri},
-            code_paths=self.code_paths,
-        )
-
     def _split_findings(self, data: Dataset) -> list[Violation]:
         if self.split not in data.splits:
             return [
@@ -246,29 +192,40 @@ class Evaluator(Step):
         return []
 
 
-class EvalPlan(Config):
-    """What travels into the job."""
+class EvalPayload(Config):
+    """What an evaluation job is given, as pure data: its ``step.json``."""
 
     evaluator: Evaluator
     """The step."""
-    model: str
-    """Folder of the model; empty where a Cortex model is asked."""
     model_fingerprint: str
     """Which model it must be; ``cortex:<name>`` for a Cortex model."""
-    data: str
-    """Folder of the data set."""
     data_fingerprint: str
     """Which data set it must be."""
-    base: str
-    """Name or folder of the base model; empty when there is none."""
+    base: ModelRef | None = None
+    """The base model as the job finds it; None when there is none."""
+    base_name: str = ""
+    """The base model as its users call it; empty when there is none."""
     task: TaskSpec | None = None
     """What a Cortex model is asked: the tuned model's task; None for the data set's."""
-    answers: str = ""
-    """The full name, as SQL, of the table that holds a Cortex model's answers for the while."""
 
 
-def _base_of(model: Model) -> str:
-    return "" if model.manifest.spec.get("initialization") == "random" else model.base
+def _base_of(model: Model) -> ModelRef | None:
+    return None if model.manifest.spec.get("initialization") == "random" else model.base
+
+
+def _name_of(base: ModelRef | None) -> str:
+    return "" if base is None else base.name
+
+
+def _needs_of(model: Model, *, token: str | None) -> Needs:
+    """What holding a model and its base in memory needs."""
+    base = model.base
+    return Needs(
+        models=(base,) if base.on_hub else (),
+        packages=("peft",) if model.manifest.method == "lora" else (),
+        secrets={"HF_TOKEN": token} if token else {},
+        memory=() if base.is_embedded else (inference_memory(base.name),),
+    )
 
 
 def _task_findings(model: Model, data: Dataset) -> list[Violation]:

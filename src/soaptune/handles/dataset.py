@@ -22,7 +22,7 @@ from soaptune.config import summary
 from soaptune.errors import DataError, MissingExtraError
 from soaptune.handles.dataset_manifest import FORMAT_VERSION, DatasetManifest
 from soaptune.handles.ledger import RowLedger
-from soaptune.handles.location import LOCAL, Location, Receiver
+from soaptune.handles.location import Folder, Location, Receiver
 from soaptune.tasks.fact import Fact
 from soaptune.tasks.spec import HasSpec, TaskSpec
 
@@ -83,6 +83,7 @@ class Dataset:
         how: Mapping[str, Any],
         ledger: RowLedger | None = None,
         synthetic: bool = False,
+        plan_fingerprint: str = "",
     ) -> Dataset:
         """Writes a dataset folder, whole or not at all.
 
@@ -95,6 +96,7 @@ class Dataset:
             ledger: What became of every input row; its rows in use must be those of the splits. None stands for a
                 ledger in which all rows are kept.
             synthetic: Whether the examples are made up.
+            plan_fingerprint: Of the plan of the job that makes it.
 
         Returns:
             The handle to what was written.
@@ -105,7 +107,9 @@ class Dataset:
         """
         from soaptune.handles.writing import write_dataset
 
-        folder = write_dataset(path, splits, task=task, how=how, ledger=ledger, synthetic=synthetic)
+        folder = write_dataset(
+            path, splits, task=task, how=how, ledger=ledger, synthetic=synthetic, plan_fingerprint=plan_fingerprint
+        )
         return cls.open(folder)
 
     @classmethod
@@ -173,7 +177,7 @@ class Dataset:
     @property
     def location(self) -> Location:
         """Where the rows lie, and which backend's jobs can read them."""
-        return Location(LOCAL, str(self._path))
+        return Folder(path=str(self._path))
 
     def copy_to(self, backend: Receiver) -> Dataset:
         """Copies the dataset to where a backend's jobs read it.

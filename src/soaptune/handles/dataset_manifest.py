@@ -9,10 +9,14 @@ from pydantic import Field
 from soaptune.config import Config
 from soaptune.tasks.spec import TaskSpec
 
-__all__ = ["FORMAT_VERSION", "DatasetManifest"]
+__all__ = ["FORMAT_VERSION", "NOT_CONTENT", "DatasetManifest"]
 
 FORMAT_VERSION = 1
 """The version of the folder's layout that this release writes; older ones can be read, newer ones cannot."""
+
+
+NOT_CONTENT = frozenset({"created_with", "plan_fingerprint"})
+"""What of a manifest says who wrote it, and makes no other dataset of it."""
 
 
 class DatasetManifest(Config):
@@ -34,5 +38,7 @@ class DatasetManifest(Config):
     """How the dataset was made: the step and its options."""
     synthetic: bool = False
     """Whether the examples are made up. Synthetic clinical text is not for clinical decisions."""
+    plan_fingerprint: str = ""
+    """Of the plan of the job that made it; empty for what no job has made."""
     created_with: dict[str, str] = Field(default_factory=dict)
     """Versions of the packages that wrote the folder."""

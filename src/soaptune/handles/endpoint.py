@@ -44,6 +44,8 @@ class EndpointManifest(Config):
     """The report that the gates were held against."""
     synthetic: bool
     """Whether the model was trained on generated text."""
+    plan_fingerprint: str = ""
+    """Of the plan of the job that serves it."""
     pid: int = 0
     """The server's process; 0 where it is none of this machine's."""
 

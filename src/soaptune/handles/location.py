@@ -1,41 +1,145 @@
-"""Where a handle's content lies. Steps compare it with the backend that they are to run on; nothing moves by itself."""
+"""Where content lies, as pure data: a folder, a folder on a stage, tables, or a query.
+
+Handles carry their location and jobs name their inputs by it. Nothing moves by itself: a step compares the locations of
+its inputs with what its backend reads.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Collection
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, get_args
 
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from soaptune.config import Config
 from soaptune.errors import Violation
+from soaptune.handles.dataset_manifest import DatasetManifest
 
-__all__ = ["LOCAL", "Location", "Receiver", "misplaced"]
+__all__ = ["Folder", "Location", "LocationKind", "Query", "Receiver", "StagePath", "TableSplit", "Tables", "misplaced"]
 
-LOCAL = "local"
-"""The name of the backend whose handles are folders of this machine."""
+LocationKind = Literal["folder", "stage", "tables", "query"]
+"""The kinds of places."""
 
 
-@dataclass(frozen=True)
-class Location:
-    """A place that one kind of backend can read.
+class Folder(Config):
+    """A folder of this machine."""
 
-    Attributes:
-        backend: The name of that backend.
-        uri: The place in its words: a folder, a path on a stage, tables.
-    """
+    kind: Literal["folder"] = "folder"
 
-    backend: str
-    uri: str
+    path: str = Field(min_length=1)
+    """Its path."""
 
     def __str__(self) -> str:
-        return self.uri
+        return self.path
+
+
+class StagePath(Config):
+    """A folder on a stage of a Snowflake account."""
+
+    kind: Literal["stage"] = "stage"
+
+    stage: tuple[str, str, str]
+    """Database, schema and name of the stage, exact."""
+
+    path: str = Field(min_length=1)
+    """The folder, relative to the stage."""
+
+    def __str__(self) -> str:
+        return "@" + ".".join('"' + part.replace('"', '""') + '"' for part in self.stage) + "/" + self.path
+
+
+class TableSplit(Config):
+    """The rows of one split in an account: a table or a query."""
+
+    table: tuple[str, str, str] | None = None
+    """Database, schema and name of the table, exact."""
+
+    sql: str | None = None
+    """A query, as the user wrote it."""
+
+    columns: dict[str, str]
+    """For each column of the dataset its exact name in the table."""
+
+    order: str | None = None
+    """The column that keeps the order of the rows; without one they are ordered by their content."""
+
+    made_ids: bool = False
+    """Whether ids are counted, because the table has none."""
+
+    prefixed_ids: bool = False
+    """Whether the split's name is put before ids, since some stand in several splits."""
+
+    complete: bool = False
+    """Whether rows that lack a field are left out."""
+
+    arrow_schema: str = ""
+    """The types of the dataset's columns (Arrow's IPC form, base64); empty for the user's own tables."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.table is None) == (self.sql is None):
+            raise ValueError("a split is either a table or a query")
+        return self
+
+
+class Tables(Config):
+    """A dataset in tables of a Snowflake account."""
+
+    kind: Literal["tables"] = "tables"
+
+    database: str
+    """Database in which further tables of the dataset are written; exact, as all names here."""
+
+    db_schema: str
+    """Schema in which they are written."""
+
+    name: str
+    """The name that the tables begin with (``SOAP`` of ``SOAP_TRAIN``)."""
+
+    splits: dict[str, TableSplit] = Field(min_length=1)
+    """Where each split lies."""
+
+    ledger: tuple[str, str, str] | None = None
+    """The table of the row ledger; without one all rows count as kept."""
+
+    prints: dict[str, str] = Field(default_factory=dict[str, str])
+    """For each split its fingerprint as SQL computes it."""
+
+    manifest: DatasetManifest
+    """What the dataset says about itself."""
+
+    def __str__(self) -> str:
+        return f"{self.database}.{self.db_schema}.{self.name}"
+
+
+class Query(Config):
+    """Rows that a person names in an account: a table, a query, or a version of a Snowflake Dataset."""
+
+    kind: Literal["query"] = "query"
+
+    text: str = Field(min_length=1)
+    """A table's name, a query, or ``snow://dataset/<name>/versions/<version>``, as it was written."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Location: TypeAlias = Annotated[Folder | StagePath | Tables | Query, Field(discriminator="kind")]
+"""A place that holds content."""
+
+_KINDS = (Folder, StagePath, Tables, Query)
+_WORDS: dict[LocationKind, str] = {
+    "folder": "in a folder of this machine",
+    "stage": "on a stage in Snowflake",
+    "tables": "in tables in Snowflake",
+    "query": "behind a query in Snowflake",
+}
+assert set(_WORDS) == set(get_args(LocationKind))
 
 
 class Receiver(Protocol):
     """What ``handle.copy_to(backend)`` needs of a backend."""
-
-    @property
-    def name(self) -> str:
-        """The kind of backend."""
-        ...
 
     def receive(self, handle: Any) -> Any:
         """Copies what a handle stands for to where this backend's jobs read it.
@@ -49,24 +153,24 @@ class Receiver(Protocol):
         ...
 
 
-def misplaced(handles: tuple[Any, ...], *, on: str) -> list[Violation]:
+def misplaced(handles: tuple[Any, ...], *, reads: Collection[LocationKind]) -> list[Violation]:
     """One finding for each handle that a backend's jobs cannot read.
 
     Args:
         handles: The inputs of a step; what has no location goes anywhere.
-        on: The name of the backend.
+        reads: The kinds of places that the backend's jobs read.
     """
     found: list[Violation] = []
     for number, handle in enumerate(handles):
         location = getattr(handle, "location", None)
-        if isinstance(location, Location) and location.backend != on:
+        if isinstance(location, _KINDS) and location.kind not in reads:
             bases = {base.__name__ for base in type(handle).__mro__}
-            kind = next((name for name in ("Dataset", "Model") if name in bases), type(handle).__name__)
+            what = next((name for name in ("Dataset", "Model") if name in bases), type(handle).__name__)
             found.append(
                 Violation(
                     path=f"inputs[{number}]",
                     code="other-backend",
-                    message=f"The {kind} lies on the backend {location.backend!r} and the job runs on {on!r}.",
+                    message=f"The {what} lies {_WORDS[location.kind]}, where this backend's jobs do not read.",
                     hint="Copy it there first: handle.copy_to(backend).",
                 )
             )

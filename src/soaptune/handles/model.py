@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from soaptune.common.files import MANIFEST, atomic_dir, read_json, write_json
 from soaptune.config import summary
 from soaptune.errors import DataError, JobFailed, MissingExtraError
-from soaptune.handles.location import LOCAL, Location, Receiver
+from soaptune.handles.location import Folder, Location, Receiver
 from soaptune.handles.model_export import copy_model_files, export_model
 from soaptune.handles.model_manifest import ModelManifest
+from soaptune.handles.model_ref import ModelRef
 from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["Model", "ModelManifest"]
@@ -77,7 +78,7 @@ class Model:
     @property
     def location(self) -> Location:
         """Where the weights lie, and which backend's jobs can read them."""
-        return Location(LOCAL, str(self._path))
+        return Folder(path=str(self._path))
 
     def copy_to(self, backend: Receiver) -> Model:
         """Copies the model to where a backend's jobs read it.
@@ -124,14 +125,9 @@ class Model:
         return self.weights if self._manifest.method == "lora" else None
 
     @property
-    def base(self) -> str:
-        """The base model: its name on the hub, a folder, or ``"soaptune/tiny"``."""
+    def base(self) -> ModelRef:
+        """The base model: a name on the hub and its revision, a folder, or ``"soaptune/tiny"``."""
         return self._manifest.base
-
-    @property
-    def base_revision(self) -> str | None:
-        """Revision of the base model on the hub, where one is known."""
-        return self._manifest.base_revision
 
     @property
     def task(self) -> TaskSpec:
@@ -156,8 +152,8 @@ class Model:
         return {
             "data": manifest.data_fingerprint,
             "synthetic": manifest.synthetic,
-            "base": manifest.base,
-            "base_revision": manifest.base_revision,
+            "base": manifest.base.name,
+            "base_revision": manifest.base.revision,
             "spec": manifest.spec,
             "spec_fingerprint": manifest.spec_fingerprint,
             "yaml_fingerprint": manifest.yaml_fingerprint,
@@ -221,9 +217,7 @@ class Model:
         loading = importlib.import_module("soaptune.runtime.engines.loading")
         if self.adapter is None:
             return loading.load_model(self.weights)
-        return loading.load_model(
-            self.weights, base=self.base, revision=self.base_revision, cache_dir=self._manifest.spec.get("cache_dir")
-        )
+        return loading.load_model(self.weights, base=self.base)
 
     def export(self, path: str | os.PathLike[str], *, content: Literal["auto", "adapter", "merged"] = "auto") -> Path:
         """Writes the model as users of vLLM and PEFT expect it, with a model card.
@@ -261,7 +255,7 @@ class Model:
         manifest = self._manifest
         rows = {
             "what": "LoRA adapter" if manifest.method == "lora" else "whole model",
-            "base": manifest.base + (f" @ {manifest.base_revision}" if manifest.base_revision else ""),
+            "base": str(manifest.base),
             "task": manifest.task.name if manifest.task else "(pre-trained)",
             "data": manifest.data_fingerprint[:19] + (" (synthetic)" if manifest.synthetic else ""),
             "fingerprint": self.fingerprint[:19],

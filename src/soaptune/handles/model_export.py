@@ -54,11 +54,11 @@ def copy_model_files(source: Path, target: Path) -> None:
 def model_card(manifest: ModelManifest) -> str:
     """The model card (``README.md``): what the model is, what it was trained on, and how to use it."""
     lora = manifest.method == "lora"
-    front = ["---", f"base_model: {json.dumps(manifest.base, ensure_ascii=False)}"]
+    front = ["---", f"base_model: {json.dumps(manifest.base.name, ensure_ascii=False)}"]
     front += [f"library_name: {'peft' if lora else 'transformers'}", "tags: [soaptune]", "---", ""]
     title = manifest.task.name if manifest.task else "Pre-trained model"
     body = [f"# {title}", ""]
-    base = manifest.base + (f" (revision `{manifest.base_revision}`)" if manifest.base_revision else "")
+    base = manifest.base.name + (f" (revision `{manifest.base.revision}`)" if manifest.base.revision else "")
     if lora:
         body += [f"A LoRA adapter for {base}, trained with soaptune on ArcticTraining.", ""]
     elif manifest.merged_from:

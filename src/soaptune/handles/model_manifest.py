@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from soaptune.common.fingerprint import fingerprint
 from soaptune.config import Config
+from soaptune.handles.model_ref import ModelRef
 from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["MODEL_SUFFIXES", "ModelManifest", "ModelPlan", "fingerprint_folder"]
@@ -24,14 +25,8 @@ class ModelPlan(Config):
     method: Literal["full", "lora"]
     """Whether the weights will be those of a whole model or of an adapter."""
 
-    base: str
-    """The base model: a name, or the folder that the user gave."""
-
-    base_revision: str | None = None
-    """Revision of the base model on the hub, where one was asked for."""
-
-    token: str | None = None
-    """Name of the environment variable with the token for the base model."""
+    base: ModelRef
+    """The base model: a name with its revision, or the folder that the user gave."""
 
     task: TaskSpec | None = None
     """The task that was learned; None after pre-training."""
@@ -54,6 +49,18 @@ class ModelPlan(Config):
     parent: str | None = None
     """Fingerprint of the model that training went on from, where that is known."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _first_release(cls, value: Any) -> Any:
+        """Reads what the first release wrote: the base in two fields, and the name of a token."""
+        if not isinstance(value, dict):
+            return value
+        given = dict(cast("dict[str, Any]", value))
+        if isinstance(given.get("base"), str):
+            given["base"] = {"name": given["base"], "revision": given.pop("base_revision", None)}
+            given.pop("token", None)
+        return given
+
 
 class ModelManifest(ModelPlan):
     """``manifest.json`` of a model folder."""
@@ -63,6 +70,9 @@ class ModelManifest(ModelPlan):
 
     fingerprint: str
     """Of the files in the weights' folder."""
+
+    plan_fingerprint: str = ""
+    """Of the plan of the job that made it."""
 
     weights: str = "model"
     """The weights' folder, relative to the manifest."""

@@ -79,6 +79,8 @@ class ReportLineage(Config):
     """The evaluator's settings."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of the packages that were used."""
+    plan_fingerprint: str = ""
+    """Of the plan of the job that evaluated."""
     created: str = ""
     """When, as an ISO 8601 time in UTC."""
 

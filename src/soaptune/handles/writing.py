@@ -14,7 +14,7 @@ from soaptune.common.fingerprint import TableHasher, fingerprint, fingerprint_ta
 from soaptune.common.versions import installed_versions
 from soaptune.common.wording import did_you_mean
 from soaptune.errors import DataError
-from soaptune.handles.dataset_manifest import FORMAT_VERSION, DatasetManifest
+from soaptune.handles.dataset_manifest import FORMAT_VERSION, NOT_CONTENT, DatasetManifest
 from soaptune.handles.ledger import RowLedger
 from soaptune.tasks.fact import Fact, facts_type
 from soaptune.tasks.spec import HasSpec, TaskSpec, as_spec
@@ -34,6 +34,7 @@ def write_dataset(
     task: TaskSpec | HasSpec,
     how: Mapping[str, Any],
     ledger: RowLedger | None,
+    plan_fingerprint: str = "",
     synthetic: bool,
 ) -> Path:
     """Does what `soaptune.handles.dataset.Dataset.write` says and returns the folder."""
@@ -59,6 +60,7 @@ def write_dataset(
         split_fingerprints=prints,
         how=dict(how),
         synthetic=synthetic,
+        plan_fingerprint=plan_fingerprint,
         created_with=_versions(),
     )
     if path is not None:
@@ -201,7 +203,7 @@ def _write_folder(path: Path, tables: Mapping[str, Table], manifest: DatasetMani
 
 
 def _write_once(tables: Mapping[str, Table], manifest: DatasetManifest, ledger: RowLedger) -> Path:
-    said = manifest.model_dump(mode="json", exclude={"created_with"})
+    said = manifest.model_dump(mode="json", exclude=set(NOT_CONTENT))
     address = fingerprint({"manifest": said, "ledger": fingerprint_table(ledger.table())})
     path = DEFAULT_STORE / address.removeprefix("sha256:")[:16]
     if (path / MANIFEST).is_file():

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from soaptune.errors import Violation
+from soaptune.jobs.capabilities import Capabilities
+from soaptune.jobs.estimate import Estimate
 from soaptune.jobs.job import Job
+from soaptune.jobs.plan import Plan
 from soaptune.jobs.spec import JobSpec
 
 __all__ = ["Backend"]
@@ -17,6 +20,33 @@ class Backend(Protocol):
     @property
     def name(self) -> str:
         """The kind of backend: ``"local"``."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do. Nothing is asked of anyone."""
+        ...
+
+    def lower(self, plan: Plan) -> JobSpec:
+        """Turns what a step wants into a job of this backend.
+
+        The plan's payload stays as it is: one file, ``place.json``, is added, which says where the job runs, reads and
+        writes. Pure: the same plan gives the same bytes.
+
+        Args:
+            plan: What the step wants.
+        """
+        ...
+
+    def estimate(self, plan: Plan) -> Estimate:
+        """Counts what a plan will take, before anything is asked.
+
+        Args:
+            plan: What the step wants.
+
+        Raises:
+            ConfigError: There is nothing in the plan that can be counted here.
+        """
         ...
 
     def preflight(self, spec: JobSpec) -> list[Violation]:

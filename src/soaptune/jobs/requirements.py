@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
-__all__ = ["BOUNDS", "PACKAGES", "StepName", "requirements"]
+__all__ = ["BOUNDS", "EXTRA_OF", "PACKAGES", "StepName", "requirements"]
 
 StepName = Literal["data", "train", "evaluate", "deploy"]
 """The steps that run as jobs."""
@@ -51,6 +51,12 @@ PACKAGES: Final[Mapping[StepName, tuple[str, ...]]] = MappingProxyType(
     }
 )
 """The packages that each step's job imports, soaptune's own ones included."""
+
+
+EXTRA_OF: Final[Mapping[str, str]] = MappingProxyType(
+    {"fastapi": "train,serve", "uvicorn": "train,serve", "llguidance": "train,serve", "httpx": "serve"}
+)
+"""The extras that bring a module; ``train`` for those that are not named."""
 
 
 def requirements(step: StepName) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import Field, field_validator
 
 from soaptune.config import Config
+from soaptune.handles.location import Folder, Location
+from soaptune.jobs.needs import Needs
+from soaptune.jobs.output import FolderOutput, Output
 
-__all__ = ["JobKind", "JobSpec", "Resources"]
+__all__ = ["Inputs", "JobKind", "JobSpec", "Resources"]
 
 _SECRET = re.compile(r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
 
@@ -18,6 +21,10 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 JobKind = Literal["data", "model", "report", "endpoint", "command"]
 """What a job leaves behind: a dataset, a model, a report, a running endpoint, or nothing that soaptune reads."""
+
+
+Inputs: TypeAlias = dict[str, Location | tuple[Location, ...]]
+"""What a job reads, by the name under which it finds it: one place, or several in order."""
 
 
 class Resources(Config):
@@ -33,6 +40,9 @@ class JobSpec(Config):
     The command runs in ``<stage>/app``, where `files` lie. It finds its inputs in ``../inputs/<name>`` and writes to
     ``../output``.
     """
+
+    format_version: Literal[1, 2] = 2
+    """The form of the spec. The first release wrote 1, without saying so; it is read as well."""
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$")
     """What the job is called; part of its id."""
@@ -52,14 +62,21 @@ class JobSpec(Config):
     secrets: dict[str, str] = Field(default_factory=dict[str, str])
     """Environment variables of the job whose values are secret, by the *name* under which the submitter has them."""
 
-    inputs: dict[str, str] = Field(default_factory=dict[str, str])
-    """Folders that the job reads, by the name under which it finds them in ``../inputs``."""
+    inputs: Inputs = Field(default_factory=dict[str, Any])
+    """What the job reads, by name. Folders, of this machine or on a stage, are found in ``../inputs/<name>``, several
+    in ``../inputs/<name>/0``, ``1`` and so on. A text is the path of a folder of this machine."""
 
     code_paths: tuple[str, ...] = ()
     """Folders from which the job imports Python code of the user's."""
 
+    output: Output = FolderOutput()
+    """What the job leaves."""
+
     resources: Resources = Resources()
     """What it asks of the machine."""
+
+    needs: Needs | None = None
+    """What it needs of the world around it; None where nobody has stated it, so that it is not checked."""
 
     detach: bool = False
     """Whether it goes on when the process that submitted it ends."""
@@ -101,13 +118,32 @@ class JobSpec(Config):
                 raise ValueError(f"the payload file {name!r} must be a relative path inside the payload")
         return value
 
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _folders(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        given = cast("dict[str, Any]", value)
+        return {name: Folder(path=place) if isinstance(place, str) else place for name, place in given.items()}
+
     @field_validator("inputs")
     @classmethod
-    def _plain_names(cls, value: dict[str, str]) -> dict[str, str]:
+    def _plain_names(cls, value: Inputs) -> Inputs:
         for name in value:
             if not name.isidentifier():
                 raise ValueError(f"the input's name {name!r} must be an identifier")
         return value
+
+    @property
+    def places(self) -> dict[str, Location]:
+        """Each single input by the path under which the job finds it, relative to ``../inputs``."""
+        found: dict[str, Location] = {}
+        for name, place in self.inputs.items():
+            if isinstance(place, tuple):
+                found.update({f"{name}/{number}": one for number, one in enumerate(place)})
+            else:
+                found[name] = place
+        return found
 
     @property
     def fingerprint(self) -> str:

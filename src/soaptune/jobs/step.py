@@ -6,37 +6,44 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
 
 from soaptune.config import Config
 from soaptune.errors import SoaptuneError, Violation, raise_on_errors
 from soaptune.handles.location import misplaced
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
+from soaptune.jobs.plan import Plan
 from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.watch import watch
 
 __all__ = ["Step", "cancelled_by_interrupt"]
 
+OutT = TypeVar("OutT", default=Any)
+
 _log = logging.getLogger("soaptune")
 
 
-class Step(Config):
-    """A step is its config: check it, compile it, run it.
+class Step(Config, Generic[OutT]):
+    """A step is its config: check it, plan it, compile it, run it.
 
-    Subclasses give ``compile(*inputs, on=...)`` and ``preflight(*inputs, on=...)``, and typed ``submit`` and ``run``
-    which call `_submit` and `_run`.
+    Subclasses give ``plan(*inputs, given=...)``, which is pure, ``preflight(*inputs, on=...)``, and typed forms of
+    ``compile``,
+    ``submit`` and ``run``, the last two of which call `_submit` and `_run`. No step asks which backend it is on: it
+    reads the backend's `Capabilities`.
     """
 
     def check(self) -> list[Violation]:
         """All that is wrong with the config itself; reads nothing else."""
         return []
 
-    def _submit(self, *inputs: Any, on: Backend, key: str | None = None) -> Job[Any]:
+    def _submit(self, *inputs: Any, on: Backend, key: str | None = None) -> Job[OutT]:
         """Checks, compiles and submits; warnings of the checks are logged.
 
         Args:
-            *inputs: What `compile` and `preflight` take.
+            *inputs: What `plan` and `preflight` take.
             on: Where it runs.
             key: Idempotency key of the submission.
 
@@ -46,7 +53,7 @@ class Step(Config):
         """
         return on.submit(self._prepare(*inputs, on=on), key=key)
 
-    def _run(self, *inputs: Any, on: Backend, key: str | None = None) -> Any:
+    def _run(self, *inputs: Any, on: Backend, key: str | None = None) -> OutT:
         """Submits, shows progress until the job has ended, and opens its result.
 
         An interrupt (Ctrl-C) stops the job with everything that it has started before it goes on, also one that comes
@@ -54,7 +61,7 @@ class Step(Config):
         """
         spec = self._prepare(*inputs, on=on)
         with cancelled_by_interrupt(on, key) as key:
-            job = on.submit(spec, key=key)
+            job: Job[OutT] = on.submit(spec, key=key)
             watch(job)
             return job.result()
 
@@ -62,10 +69,12 @@ class Step(Config):
         """Checks and compiles; warnings of the checks are logged."""
         what = type(self).__name__
         step: Any = self
-        # A config that is wrong in itself is told at once, without reading data for the rest.
-        warnings = raise_on_errors(what, [*self.check(), *misplaced(inputs, on=on.name)])
-        warnings += raise_on_errors(what, step.preflight(*inputs, on=on))
-        spec: JobSpec = step.compile(*inputs, on=on)
+        able = on.capabilities
+        # A config that is wrong in itself is reported at once, without reading data for the rest.
+        warnings = raise_on_errors(what, [*self.check(), *misplaced(inputs, reads=able.reads)])
+        plan: Plan = step.plan(*inputs, given=able)
+        warnings += raise_on_errors(what, [*able.unmet(plan.needs), *step.preflight(*inputs, on=on)])
+        spec = on.lower(plan)
         warnings += raise_on_errors(what, on.preflight(spec))
         for warning in warnings:
             _log.warning("%s: %s", what, warning)

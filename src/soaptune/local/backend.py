@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
+import importlib.util
 import os
 import re
 import secrets
 import shutil
 import subprocess
 import threading
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,20 @@ from pydantic import ValidationError
 
 from soaptune.common import files
 from soaptune.config import summary
-from soaptune.errors import BackendError, DataError, JobNotFound, SoaptuneError, Violation
+from soaptune.errors import BackendError, ConfigError, DataError, JobNotFound, SoaptuneError, Violation
 from soaptune.handles import open_handle
+from soaptune.handles.location import Folder
+from soaptune.jobs.capabilities import Capabilities
+from soaptune.jobs.estimate import Estimate
 from soaptune.jobs.job import Job
+from soaptune.jobs.lower import lowered
+from soaptune.jobs.needs import Needs
+from soaptune.jobs.plan import Plan
+from soaptune.jobs.requirements import EXTRA_OF
 from soaptune.jobs.spec import JobSpec
 from soaptune.local.environment import command_line, environment, program_path
 from soaptune.local.job import LocalJob
+from soaptune.local.machine import detect
 from soaptune.local.states import write_state
 from soaptune.local.supervisor import ALREADY_SUPERVISED
 from soaptune.local.supervisor import command as supervisor_command
@@ -73,6 +83,23 @@ class LocalBackend:
         return "local"
 
     @property
+    def capabilities(self) -> Capabilities:
+        """Folders of a machine that is known; see `soaptune.jobs.backend.Backend.capabilities`."""
+        return Capabilities(reads=frozenset({"folder"}), machine=detect())
+
+    def lower(self, plan: Plan) -> JobSpec:
+        """Turns what a step wants into a job; see `soaptune.jobs.backend.Backend.lower`."""
+        return lowered(plan, backend=self.name)
+
+    def estimate(self, plan: Plan) -> Estimate:
+        """Counts nothing: what jobs of this machine take costs nothing but time.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(f"{plan.name}: there is nothing to count before a job of this machine runs")
+
+    @property
     def root(self) -> Path:
         """The folder for jobs, absolute."""
         return self._root
@@ -89,13 +116,20 @@ class LocalBackend:
             for name, source in spec.secrets.items()
             if source not in os.environ
         ]
-        folders = {f"inputs.{name}": folder for name, folder in spec.inputs.items()}
+        places = {f"inputs.{name}": place for name, place in spec.places.items()}
+        found += [
+            Violation(path=path, code="other-backend", message=f"{place} is not a folder: jobs here read folders only.")
+            for path, place in places.items()
+            if not isinstance(place, Folder)
+        ]
+        folders = {path: place.path for path, place in places.items() if isinstance(place, Folder)}
         folders |= {f"code_paths.{number}": folder for number, folder in enumerate(spec.code_paths)}
         found += [
             Violation(path=path, code="no-such-folder", message=f"{folder} is not a folder on this machine.")
             for path, folder in folders.items()
             if not Path(folder).expanduser().is_dir()
         ]
+        found += _missing(spec.needs or Needs())
         try:
             program_path(spec)
         except SoaptuneError as error:
@@ -198,7 +232,7 @@ class LocalBackend:
 
         The same content is brought only once.
         """
-        if handle.location.backend == self.name:
+        if isinstance(handle.location, Folder):
             return handle
         folder = self._root / "copies" / handle.fingerprint.removeprefix("sha256:")[:16]
         return open_handle(folder) if (folder / files.MANIFEST).is_file() else handle.download(folder)
@@ -262,8 +296,11 @@ class LocalBackend:
             (stage / folder).mkdir(parents=True)
         for name, text in spec.files.items():
             files.write_text(stage / "app" / name, text)
-        for name, folder in spec.inputs.items():
-            (stage / "inputs" / name).symlink_to(Path(folder).expanduser().absolute(), target_is_directory=True)
+        for name, place in spec.places.items():
+            link = stage / "inputs" / name
+            link.parent.mkdir(exist_ok=True)
+            if isinstance(place, Folder):
+                link.symlink_to(Path(place.path).expanduser().absolute(), target_is_directory=True)
         (stage / "log.txt").touch()
         write_state(stage, "pending")
         # The last of all: a folder without it is not a job yet.
@@ -295,6 +332,37 @@ def _see_out(supervisor: subprocess.Popen[bytes], job: LocalJob) -> None:
     if supervisor.wait() not in (0, ALREADY_SUPERVISED):
         with contextlib.suppress(SoaptuneError, OSError):
             _ = job.status  # it was killed: looking at the job ends at once what is left of it
+
+
+def _missing(needs: Needs) -> Iterator[Violation]:
+    """The packages and programs that a job needs and that are not here."""
+    for package in needs.packages:
+        if importlib.util.find_spec(package) is None:
+            yield Violation(
+                path="needs.packages",
+                code="missing-extra",
+                message=f"The job needs the package {package!r}, which is not installed here.",
+                hint=f"Install it with: pip install 'soaptune[{EXTRA_OF.get(package, 'train')}]'",
+            )
+    for program in needs.programs:
+        if shutil.which(program.command) is not None:
+            continue
+        if program.requirement is not None:
+            yield Violation(
+                path="needs.programs",
+                code="installs-program",
+                level="warning",
+                message=f"There is no program {program.command!r} here: the job installs {program.requirement}, which "
+                "is gigabytes, once.",
+                hint="Name one that is there: st.engines.VLLM(command=('/path/to/vllm/bin/vllm',)).",
+            )
+        else:
+            yield Violation(
+                path="needs.programs",
+                code="no-such-program",
+                message=f"There is no program {program.command!r} here.",
+                hint="Install it in an environment of its own and name it by its path.",
+            )
 
 
 def _nearest_folder(path: Path) -> Path:

@@ -1,41 +1,36 @@
-"""The job of the data step: makes rows, leaves out repetitions, splits, and writes the dataset.
-
-Runs in a job's ``app/`` folder as ``python -m soaptune.runtime.generate step.json``; ``../output`` becomes the dataset.
-On Snowflake the dataset goes into tables, and ``../output`` says which.
-"""
+"""The job of the data step in mode ``heuristic``: makes rows, de-duplicates, splits and writes them."""
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any, cast
-
-from pydantic import ValidationError
 
 from soaptune.common.arrow import Table, arrow
-from soaptune.common.files import MANIFEST, read_json, write_json
-from soaptune.config import summary
-from soaptune.data.plan import CortexPlan, GeneratePlan
-from soaptune.errors import ConfigError, DataError, SoaptuneError
+from soaptune.data.payload import GeneratePayload
+from soaptune.errors import DataError
 from soaptune.generation.protocol import load_generator
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.preparation.prepare import deduplicate_table, split_table
+from soaptune.jobs.output import NamedTables
+from soaptune.jobs.place import Place
 from soaptune.runtime.progress import Progress
 from soaptune.runtime.snowflake.nodes import over_nodes
 
-__all__ = ["generate", "generate_tables", "main"]
+__all__ = ["generate", "generate_into"]
 
 _CHUNK = 8_192
 
 
-def generate(plan: GeneratePlan, output: Path, *, progress_in: Path | None = None) -> Dataset:
+def generate(
+    plan: GeneratePayload, output: Path, *, progress_in: Path | None = None, plan_fingerprint: str = ""
+) -> Dataset:
     """Makes the dataset that a plan asks for.
 
     Args:
         plan: What to make.
         output: The folder that becomes the dataset; it may hold a job's progress.
         progress_in: The folder for the job's progress, where it is another one.
+        plan_fingerprint: Of the plan of the job.
 
     Returns:
         The dataset.
@@ -53,41 +48,43 @@ def generate(plan: GeneratePlan, output: Path, *, progress_in: Path | None = Non
     else:
         parts, ledger = split_table(table, plan.split, seed=plan.seed, inputs=plan.task.input_fields)
     ledger.reconcile(plan.num_samples)
-    return Dataset.write(output, parts, task=plan.task, how=plan.how, ledger=ledger, synthetic=True)
+    return Dataset.write(
+        output,
+        parts,
+        task=plan.task,
+        how=plan.how,
+        ledger=ledger,
+        synthetic=True,
+        plan_fingerprint=plan_fingerprint,
+    )
 
 
-def generate_tables(plan: GeneratePlan, output: Path) -> Dataset:
-    """Makes the dataset that a plan asks for, in Snowflake's tables; runs inside the account.
+def generate_into(plan: GeneratePayload, place: Place, output: Path) -> Dataset:
+    """Makes the dataset that a plan asks for where its job is to leave it.
 
     Args:
-        plan: What to make, with the name of the tables.
-        output: The job's output folder, for its progress and the manifest.
+        plan: What to make.
+        place: Where the job runs and what it leaves.
+        output: The job's output folder, for the dataset or, where that goes into tables, for progress and manifest.
 
     Returns:
-        The dataset in tables: the same rows, ledger and fingerprint as those of a folder.
+        The dataset; in tables it has the same rows, ledger and fingerprint as in a folder.
 
     Raises:
         ConfigError: See `generate`.
         DataError: See `generate`; or tables are in the way.
         BackendError: The account refuses.
     """
-    from soaptune.snowflake.names import parse
-    from soaptune.snowflake.session import Connection
-    from soaptune.snowflake.tables.dataset import TableDataset
-    from soaptune.snowflake.tables.query import Place
-    from soaptune.snowflake.tables.write import save
+    if not isinstance(place.output, NamedTables):
+        return generate(plan, output, plan_fingerprint=place.plan)
+    from soaptune.runtime.snowflake.tables import save_tables
 
-    name = parse(plan.table or "")
-    place = Place(Connection(), name.database, name.schema)
     with tempfile.TemporaryDirectory(prefix="soaptune-") as folder:
-        made = generate(plan, Path(folder) / "data", progress_in=output)
-        dataset = TableDataset(place, save(place, made, name.name, overwrite=plan.overwrite))
-    said = dataset.manifest.model_dump(mode="json")
-    write_json(output / MANIFEST, {**said, "tables": dataset.location.uri})
-    return dataset
+        made = generate(plan, Path(folder) / "data", progress_in=output, plan_fingerprint=place.plan)
+        return save_tables(made, place.output, output)
 
 
-def _rows(plan: GeneratePlan, progress: Progress) -> Table:
+def _rows(plan: GeneratePayload, progress: Progress) -> Table:
     load_generator(plan.generator)  # what is wrong with it is told before any node is asked
     starts = range(0, plan.num_samples, _CHUNK)
     ranges = [(plan, start, min(start + _CHUNK, plan.num_samples)) for start in starts]
@@ -105,39 +102,7 @@ def _rows(plan: GeneratePlan, progress: Progress) -> Table:
     return arrow().concat_tables(blocks)
 
 
-def _block(plan: GeneratePlan, start: int, stop: int) -> Table:
+def _block(plan: GeneratePayload, start: int, stop: int) -> Table:
     """The rows of a range; row i depends on the seed and i alone, wherever it is made."""
     generator = load_generator(plan.generator)
     return generator.columns(seed=plan.seed, start=start, stop=stop, verbosity=plan.verbosity, pools=plan.pools)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the job; returns its exit status."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if len(given) != 1:
-        print("usage: python -m soaptune.runtime.generate step.json", file=sys.stderr)
-        return 2
-    try:
-        try:
-            raw = read_json(Path(given[0]))
-            with_cortex = isinstance(raw, dict) and cast("dict[str, Any]", raw).get("mode") == "cortex"
-            plan = CortexPlan.model_validate(raw) if with_cortex else GeneratePlan.model_validate(raw)
-        except ValidationError as error:
-            raise ConfigError(f"{given[0]}: {summary(error)}") from error
-        output = Path("..") / "output"
-        if isinstance(plan, CortexPlan):
-            from soaptune.runtime.snowflake.cortex import generate_with_cortex
-
-            dataset: Dataset = generate_with_cortex(plan, output)
-        else:
-            dataset = generate_tables(plan, output) if plan.table else generate(plan, output)
-    except SoaptuneError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    counts = ", ".join(f"{split} {count:,}" for split, count in dataset.counts.items())
-    print(f"Made {sum(dataset.counts.values()):,} examples ({counts}).")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

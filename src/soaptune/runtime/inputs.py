@@ -4,37 +4,43 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
+from soaptune.handles.location import Tables
+from soaptune.jobs.place import PLACE_FILE, Place
 
-__all__ = ["TABLES_FILE", "open_dataset"]
+__all__ = ["BASE", "DATA", "INPUTS", "MODEL", "OUTPUT", "open_dataset"]
 
-TABLES_FILE = "tables.json"
-"""Stands in a job's ``inputs/<name>`` in place of the rows, where these lie in tables."""
+INPUTS = Path("../inputs")
+"""The folder of a job's inputs."""
+
+DATA, MODEL, BASE = INPUTS / "data", INPUTS / "model", INPUTS / "base"
+"""Where a job finds its dataset, its model, and a base model that came as a folder."""
+
+OUTPUT = Path("../output")
+"""Where a job writes."""
 
 
-def open_dataset(path: str | Path) -> Dataset:
+def open_dataset(path: str | Path, *, place: Place | None = None) -> Dataset:
     """Opens a dataset that a job was given: a folder, or tables which the job's own session reads.
 
     Args:
-        path: The job's ``../inputs/<name>``.
+        path: The input, ``../inputs/<name>``, or any other dataset folder.
+        place: Where the job runs; what lies in the working directory when None.
 
     Raises:
         DataError: There is no dataset, or it is broken.
     """
     folder = Path(path)
-    file = folder / TABLES_FILE
-    if not file.is_file():
-        return Dataset.open(folder)
+    if place is None and Path(PLACE_FILE).is_file():
+        place = Place.read()
+    at = None if place is None or folder.parent != INPUTS else place.inputs.get(folder.name)
+    return _tables(at) if isinstance(at, Tables) else Dataset.open(folder)
+
+
+def _tables(at: Tables) -> Dataset:
     from soaptune.snowflake.session import Connection
     from soaptune.snowflake.tables.dataset import TableDataset
-    from soaptune.snowflake.tables.query import Place
-    from soaptune.snowflake.tables.spec import TableSource
+    from soaptune.snowflake.tables.query import SchemaRef
 
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read.") from error
-    source = TableSource.parse(text)
     # Inside a job the connection is the job's own, with its role and its warehouse.
-    return TableDataset(Place(Connection(), source.database, source.db_schema), source)
+    return TableDataset(SchemaRef(Connection(), at.database, at.db_schema), at)

@@ -8,7 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from soaptune.errors import ConfigError, Violation
+from soaptune.handles.location import StagePath
+from soaptune.jobs.capabilities import Capabilities
+from soaptune.jobs.estimate import Estimate
 from soaptune.jobs.job import Job
+from soaptune.jobs.lower import lowered
+from soaptune.jobs.output import NamedTables
+from soaptune.jobs.place import Account
+from soaptune.jobs.plan import Plan
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake import settings as arguments
 from soaptune.snowflake.jobs.control import Control
@@ -22,7 +29,7 @@ from soaptune.snowflake.tables.store import TableStore
 
 if TYPE_CHECKING:
     from soaptune.snowflake.handles.model import StageModel
-    from soaptune.snowflake.tables.query import Place
+    from soaptune.snowflake.tables.query import SchemaRef
 
 __all__ = ["SnowflakeBackend"]
 
@@ -188,6 +195,46 @@ class SnowflakeBackend(TableStore):
         """
         return self.connection.session()
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What jobs in the account can do; nothing is asked of it. See `soaptune.jobs.backend.Backend.capabilities`."""
+        return Capabilities(
+            reads=frozenset({"stage", "tables", "query"}),
+            nodes=self.target_instances,
+            datasets="tables",
+            endpoints="service",
+            cortex=True,
+            carries_embedded_model=False,
+            # An image is built before a service answers for the first time.
+            startup_seconds=3_600.0,
+        )
+
+    def lower(self, plan: Plan) -> JobSpec:
+        """Turns what a step wants into a job of the account; see `soaptune.jobs.backend.Backend.lower`."""
+        output = plan.output
+        if isinstance(output, NamedTables):
+            name = parse(output.name, database=self.database_name, schema=self.schema_name)
+            output = output.replace(name=name.sql)
+        account = Account(
+            database=self.database_name,
+            db_schema=self.schema_name,
+            compute_pool=fold(self.compute_pool),
+            integrations=tuple(fold(name) for name in self.external_access_integrations),
+        )
+        return lowered(plan, backend=self.name, output=output, account=account, nodes=self.target_instances)
+
+    def estimate(self, plan: Plan) -> Estimate:
+        """Counts the rows and tokens of a plan that asks Cortex; the rows stay in the account.
+
+        Raises:
+            ConfigError: The plan asks nothing that can be counted before the job runs.
+            DataError: A column is missing.
+            BackendError: The account refuses.
+        """
+        from soaptune.snowflake.tables.cortex import estimate
+
+        return estimate(self.schema_ref, self.lower(plan))
+
     def preflight(self, spec: JobSpec) -> list[Violation]:
         """What stands in the way of a job here, each finding with the SQL that mends it.
 
@@ -219,16 +266,17 @@ class SnowflakeBackend(TableStore):
         return receive(self, handle)
 
     @property
-    def _place(self) -> Place:
-        from soaptune.snowflake.tables.query import Place
+    def schema_ref(self) -> SchemaRef:
+        """The backend's schema, and the way to it."""
+        from soaptune.snowflake.tables.query import SchemaRef
 
-        return Place(self.connection, self.database_name, self.schema_name)
+        return SchemaRef(self.connection, self.database_name, self.schema_name)
 
-    def model(self, location: str) -> StageModel:
+    def model(self, location: StagePath | str) -> StageModel:
         """Opens a model on a stage.
 
         Args:
-            location: What ``model.location.uri`` said, ``@"DB"."SCHEMA"."STAGE"/folder``.
+            location: Its ``model.location``, or that as text: ``@"DB"."SCHEMA"."STAGE"/folder``.
 
         Raises:
             BackendError: The stage cannot be read.

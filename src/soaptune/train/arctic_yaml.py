@@ -13,39 +13,27 @@ import yaml
 if TYPE_CHECKING:
     from soaptune.train.spec import TrainSpec
 
-__all__ = ["BASE_INPUT", "DATA_INPUT", "TABLES", "to_mapping", "to_yaml"]
+__all__ = ["DATA_INPUT", "to_mapping", "to_yaml"]
 
 DATA_INPUT = "../inputs/data"
 """Where a job finds its dataset folder."""
 
-BASE_INPUT = "../inputs/base"
-"""Where a job finds a base model that came as a folder."""
-
 _HEADER = "# ArcticTraining config, written by soaptune. Paths are relative to the job's working directory.\n"
 
 
-TABLES = "tables:"
-"""What the address of a dataset in Snowflake's tables begins with."""
-
-
-def to_yaml(
-    spec: TrainSpec, *, data_path: str | None = None, base_path: str | None = None, tables: bool = False
-) -> str:
+def to_yaml(spec: TrainSpec, *, data_path: str | None = None, base_path: str | None = None) -> str:
     """Writes the config as YAML text.
 
     Args:
         spec: The choices.
         data_path: The dataset folder as the job sees it.
-        tables: Whether that folder does not hold the rows but says in which of Snowflake's tables they are.
         base_path: The base model's folder as the job sees it, where it is another than the one in the spec.
     """
-    mapping = to_mapping(spec, data_path=data_path, base_path=base_path, tables=tables)
+    mapping = to_mapping(spec, data_path=data_path, base_path=base_path)
     return _HEADER + yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True, width=100)
 
 
-def to_mapping(
-    spec: TrainSpec, *, data_path: str | None = None, base_path: str | None = None, tables: bool = False
-) -> dict[str, Any]:
+def to_mapping(spec: TrainSpec, *, data_path: str | None = None, base_path: str | None = None) -> dict[str, Any]:
     """Gives the config as a mapping; see `to_yaml`."""
     mapping: dict[str, Any] = {
         "type": f"soaptune_{spec.trainer}",
@@ -55,7 +43,7 @@ def to_mapping(
         "micro_batch_size": spec.per_device_batch_size,
         "gradient_accumulation_steps": spec.gradient_accumulation_steps,
         "model": _model(spec, base_path),
-        "data": _data(spec, data_path or DATA_INPUT, "soaptune_snowflake" if tables else "soaptune_parquet"),
+        "data": _data(spec, data_path or DATA_INPUT),
         "optimizer": _optimizer(spec),
         "scheduler": _scheduler(spec),
         "deepspeed": _deepspeed(spec),
@@ -105,9 +93,9 @@ def _model(spec: TrainSpec, base_path: str | None) -> dict[str, Any]:
     return model
 
 
-def _data(spec: TrainSpec, path: str, kind: str) -> dict[str, Any]:
+def _data(spec: TrainSpec, path: str) -> dict[str, Any]:
     def source(split: str) -> dict[str, Any]:
-        rows = {"type": kind, "path": path, "split": split}
+        rows = {"type": "soaptune_dataset", "path": path, "split": split}
         return {**rows, "task": "task.json"} if spec.trainer == "sft" else rows
 
     data: dict[str, Any] = {"type": "soaptune_sft", "sources": [source(spec.train_split)]}

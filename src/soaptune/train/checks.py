@@ -19,7 +19,7 @@ def check_spec(spec: TrainSpec) -> list[Violation]:
 
 
 def _model(spec: TrainSpec) -> Iterator[Violation]:
-    if spec.model_is_folder and spec.revision is not None:
+    if spec.base.is_folder and spec.revision is not None:
         yield Violation(
             path="revision",
             code="revision-of-folder",

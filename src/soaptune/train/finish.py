@@ -18,6 +18,8 @@ from soaptune.common.versions import installed_versions
 from soaptune.errors import DataError
 from soaptune.handles.model_export import copy_model_files
 from soaptune.handles.model_manifest import ModelManifest, ModelPlan, fingerprint_folder
+from soaptune.handles.model_ref import ModelRef
+from soaptune.jobs.place import PLACE_FILE, Place
 
 __all__ = ["GIT_REVISION", "PACKAGES", "finish_model", "git_revision", "package_versions"]
 
@@ -65,11 +67,12 @@ def finish_model(
         shutil.rmtree(checkpoint)
         if not any(checkpoint.parent.iterdir()):
             checkpoint.parent.rmdir()
-    revision = base_revision or planned.base_revision
+    base = planned.base.replace(revision=base_revision or planned.base.revision)
     if planned.method == "lora":
-        _name_the_base(folder / "adapter_config.json", planned.base, revision)
+        _name_the_base(folder / "adapter_config.json", base)
     made: dict[str, Any] = {
-        "base_revision": revision,
+        "base": base,
+        "plan_fingerprint": Place.read(plan.parent).plan if (plan.parent / PLACE_FILE).is_file() else "",
         "fingerprint": fingerprint_folder(folder),
         "versions": package_versions(),
         # A job on this machine mostly lies inside the project; elsewhere the submitter has to tell.
@@ -100,11 +103,11 @@ def git_revision(folder: Path | None = None) -> str | None:
     return done.stdout.strip() or None
 
 
-def _name_the_base(file: Path, base: str, revision: str | None) -> None:
+def _name_the_base(file: Path, base: ModelRef) -> None:
     # PEFT writes where the base lay on the training machine, and its layers in the order of a set.
     config = cast("dict[str, Any]", read_json(file))
-    config["base_model_name_or_path"] = base
-    config["revision"] = revision
+    config["base_model_name_or_path"] = base.name
+    config["revision"] = base.revision
     for key in ("target_modules", "modules_to_save", "exclude_modules"):
         if isinstance(config.get(key), list):
             config[key] = sorted(cast("list[str]", config[key]))

@@ -1,37 +1,16 @@
-"""What a machine forces to change in a spec, and what it cannot do at all.
-
-The machine is looked at without torch: importing it takes seconds, and a parent process has no other use for it.
-"""
+"""What a machine forces to change in a spec, and what it cannot do at all."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from functools import lru_cache
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from soaptune.config import Config
 from soaptune.errors import Violation
+from soaptune.jobs.machine import Machine
 from soaptune.train.options import DeepSpeedOptions, OptimizerOptions
 from soaptune.train.spec import TrainSpec
 
-__all__ = ["Change", "Machine", "adapt", "detect", "impossible"]
-
-
-class Machine(Config):
-    """What matters of a machine for training."""
-
-    gpus: int = 0
-    """CUDA devices that torch could use."""
-
-    cpus: int = 1
-    """CPU cores that this process may use."""
-
-    cpp_compiler: bool = False
-    """Whether a C++ compiler is on the path."""
+__all__ = ["Change", "adapt", "impossible"]
 
 
 class Change(Config):
@@ -137,40 +116,6 @@ def impossible(spec: TrainSpec, machine: Machine) -> list[Violation]:
             )
         )
     return found
-
-
-@lru_cache(maxsize=1)
-def detect() -> Machine:
-    """Looks at this machine; what it found is kept for the life of the process."""
-    return Machine(
-        gpus=_gpus(),
-        cpus=_cpus(),
-        cpp_compiler=any(shutil.which(name) for name in (os.environ.get("CXX") or "c++", "c++", "g++", "clang++")),
-    )
-
-
-def _cpus() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def _gpus() -> int:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and visible.strip() in ("", "-1"):
-        return 0
-    try:
-        if "+cpu" in metadata.version("torch"):
-            return 0  # a GPU may be there, but this torch cannot use it
-    except metadata.PackageNotFoundError:
-        pass  # the parent need not have torch: the job's environment may
-    count = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    if count == 0 and shutil.which("nvidia-smi"):
-        try:
-            listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=False)
-            count = sum(1 for line in listed.stdout.splitlines() if line.startswith("GPU "))
-        except (OSError, subprocess.TimeoutExpired):
-            count = 0
-    return count if visible is None else min(count, len(visible.split(",")))
 
 
 def _get(spec: TrainSpec, path: str) -> Any:

@@ -1,9 +1,7 @@
-"""What is wrong with the things that a training job is given: the data, the base model, the environment."""
+"""What is wrong with the things that a training job is given: the data and the base model."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from soaptune.errors import DataError, Violation
 from soaptune.handles.dataset import Dataset
 from soaptune.train.spec import TrainSpec
 
-__all__ = ["data_findings", "environment_findings", "model_findings"]
+__all__ = ["data_findings", "model_findings"]
 
 
 def data_findings(spec: TrainSpec, data: Dataset) -> list[Violation]:
@@ -105,7 +103,7 @@ def model_findings(spec: TrainSpec) -> list[Violation]:
     Args:
         spec: The choices.
     """
-    if spec.model != tiny.NAME and not spec.model_is_folder:
+    if spec.base.on_hub:
         return []
     folder = tiny.path() if spec.model == tiny.NAME else Path(spec.model).expanduser()
     if not folder.is_dir():
@@ -131,32 +129,3 @@ def model_findings(spec: TrainSpec) -> list[Violation]:
             hint="Pickled weights (.bin, .pt) are not read; save the model with safe_serialization=True.",
         )
     ]
-
-
-def environment_findings(spec: TrainSpec) -> list[Violation]:
-    """Looks at the packages and variables of this machine, for a job that runs on it.
-
-    Args:
-        spec: The choices.
-    """
-    found: list[Violation] = []
-    missing = [p for p in ("torch", "arctic_training", "peft", "datasets") if importlib.util.find_spec(p) is None]
-    if missing:
-        found.append(
-            Violation(
-                path="model",
-                code="missing-extra",
-                message=f"training on this machine needs the package(s) {', '.join(missing)}",
-                hint="Install them with: pip install 'soaptune[train]'",
-            )
-        )
-    if spec.token and not os.environ.get(spec.token):
-        found.append(
-            Violation(
-                path="token",
-                code="token-not-set",
-                message=f"the environment variable {spec.token} is not set",
-                hint="Set it to the token for the base model, or leave token out.",
-            )
-        )
-    return found

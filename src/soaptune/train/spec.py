@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -18,7 +17,9 @@ from soaptune.train.options import (
 )
 
 if TYPE_CHECKING:
-    from soaptune.handles.dataset import Dataset
+    from soaptune.handles.location import Folder
+from soaptune.handles.dataset import Dataset
+from soaptune.handles.model_ref import ModelRef
 
 __all__ = ["TrainSpec"]
 
@@ -135,9 +136,9 @@ class TrainSpec(Config):
         return (self.lora or LoraOptions()) if self.method == "lora" else None
 
     @property
-    def model_is_folder(self) -> bool:
-        """Whether `model` is written as a path on a machine and not as a name."""
-        return self.model.startswith(("/", "./", "../", "~")) or Path(self.model).is_absolute()
+    def base(self) -> ModelRef:
+        """The base model as one value."""
+        return ModelRef(name=self.model, revision=self.revision)
 
     @property
     def fingerprint(self) -> str:
@@ -186,17 +187,19 @@ class TrainSpec(Config):
         """The spec in ArcticTraining's words.
 
         Args:
-            data: Where the job finds the examples: a dataset, or a folder (absolute, or relative to the job's working
-                directory). The place where a backend puts the job's input when unset, or the dataset lies in tables.
+            data: Where the job finds the examples: a dataset in a folder, or a folder (absolute, or relative to the
+                job's working directory). The place where a backend puts the job's input when unset, or the dataset lies
+                elsewhere.
 
         Returns:
             YAML text, the same bytes for the same spec. All paths in it are relative to the job's working directory.
         """
-        from soaptune.train.arctic_yaml import TABLES, to_yaml
+        from soaptune.train.arctic_yaml import to_yaml
 
-        place = data if isinstance(data, str) or data is None else data.location.uri
-        tables = place is not None and place.startswith(TABLES)
-        return to_yaml(self, data_path=None if tables else place, tables=tables)
+        if data is None or isinstance(data, str):
+            return to_yaml(self, data_path=data)
+        location = data.location
+        return to_yaml(self, data_path=location.path if isinstance(location, Folder) else None)
 
     def to_arctic(self, data: str | None = None) -> dict[str, Any]:
         """What `to_yaml` writes, as a mapping."""

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import json
-
 from pydantic import Field
 
-from soaptune import tiny
 from soaptune.common.fingerprint import fingerprint
 from soaptune.errors import Violation
 from soaptune.handles.dataset import Dataset
+from soaptune.handles.location import Folder
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelPlan
+from soaptune.handles.model_ref import ModelRef
 from soaptune.jobs.backend import Backend
+from soaptune.jobs.base_model import bring_base
+from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.job import Job
+from soaptune.jobs.needs import Needs
+from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
 from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.step import Step
 from soaptune.train import hardware, preflight
-from soaptune.train.arctic_yaml import BASE_INPUT, DATA_INPUT, TABLES, to_yaml
+from soaptune.train.arctic_yaml import to_yaml
+from soaptune.train.memory import training_memory
 from soaptune.train.spec import TrainSpec
 
 __all__ = ["Trainer"]
+
+_OF_THE_CALLER = {"token", "cache_dir"}
+"""What of a spec belongs to the caller, and enters no manifest."""
 
 _TRAIN_PY = '"""Registers soaptune\'s plug-ins with ArcticTraining."""\nimport soaptune.runtime.arctic  # noqa: F401\n'
 
@@ -37,7 +44,7 @@ import soaptune.runtime.arctic  # noqa: E402, F401
 '''
 
 
-class Trainer(Step):
+class Trainer(Step[Model]):
     """Trains a model.
 
     Examples:
@@ -65,7 +72,54 @@ class Trainer(Step):
         Args:
             on: The backend.
         """
-        return self._adapted(on)[1]
+        return self._adapted(on.capabilities)[1]
+
+    def plan(self, data: Dataset, *, given: Capabilities) -> Plan:
+        """What the step wants, wherever it runs; nothing is read or asked.
+
+        Args:
+            data: The examples.
+            given: What the backend can do; the config is written for its hardware.
+        """
+        spec, changes = self._adapted(given)
+        base, inputs = bring_base(spec.base, given=given)
+        config = to_yaml(spec, base_path=None if base == spec.base else base.name)
+        task = data.task if spec.trainer == "sft" else None
+        # A folder is known by its path: the same words mean another folder elsewhere.
+        folder = inputs.get("base")
+        named = ModelRef(name=folder.path) if isinstance(folder, Folder) and not spec.base.is_embedded else spec.base
+        model = ModelPlan(
+            method=spec.method,
+            base=named,
+            task=task,
+            data_fingerprint=data.fingerprint,
+            synthetic=data.manifest.synthetic,
+            spec=self.spec.model_dump(mode="json", exclude=_OF_THE_CALLER),
+            spec_fingerprint=self.spec.fingerprint,
+            yaml_fingerprint=fingerprint(config),
+            changes=tuple(str(change) for change in changes),
+        )
+        several = given.nodes > 1
+        script = _TRAIN_PY_ON_NODES if several else _TRAIN_PY
+        files = {"config.yaml": config, "train.py": script, "requirements.txt": requirements("train")}
+        files["model.json"] = as_json(model)
+        if task is not None:
+            files["task.json"] = as_json(task)
+        # One rank on a CPU: DeepSpeed would otherwise start one for each NUMA node.
+        cpu_only = given.machine is not None and given.machine.gpus == 0
+        env = {"DS_ACCELERATOR": "cpu", "LOCAL_SIZE": "1"} if cpu_only else {}
+        if several:
+            # The nodes of an ML Job are a Ray cluster, and only the first of them runs the command.
+            env = {**env, "USE_RAY": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+        return Plan(
+            name=self.name,
+            kind="model",
+            files=files,
+            entrypoint=("arctic_training", "config.yaml"),
+            env=env,
+            inputs={"data": data.location, **inputs},
+            needs=self._needs(spec),
+        )
 
     def compile(self, data: Dataset, *, on: Backend) -> JobSpec:
         """Writes the job down, without running anything.
@@ -78,48 +132,7 @@ class Trainer(Step):
             The job: ArcticTraining's config, the two-line ``train.py`` that registers our plug-ins, the task, and the
             plan that becomes the model's manifest. The same input gives the same bytes.
         """
-        spec, changes = self._adapted(on)
-        machine = self._machine(on)
-        inputs = {"data": data.location.uri}
-        base = tiny.folder_for(spec.model, backend=on.name) if spec.model_is_folder or spec.model == tiny.NAME else None
-        if base is not None:
-            inputs["base"] = base
-        tables = inputs["data"].startswith(TABLES)
-        config = to_yaml(spec, data_path=DATA_INPUT, base_path=BASE_INPUT if base else None, tables=tables)
-        task = data.task if spec.trainer == "sft" else None
-        plan = ModelPlan(
-            method=spec.method,
-            base=spec.model if spec.model == tiny.NAME else base or spec.model,
-            base_revision=spec.revision,
-            token=spec.token,
-            task=task,
-            data_fingerprint=data.fingerprint,
-            synthetic=data.manifest.synthetic,
-            spec=self.spec.model_dump(mode="json"),
-            spec_fingerprint=self.spec.fingerprint,
-            yaml_fingerprint=fingerprint(config),
-            changes=tuple(str(change) for change in changes),
-        )
-        several = int(getattr(on, "target_instances", 1)) > 1
-        script = _TRAIN_PY_ON_NODES if several else _TRAIN_PY
-        files = {"config.yaml": config, "train.py": script, "requirements.txt": requirements("train")}
-        files["model.json"] = _json(plan.model_dump(mode="json"))
-        if task is not None:
-            files["task.json"] = _json(task.model_dump(mode="json"))
-        # One rank on a CPU: DeepSpeed would otherwise start one for each NUMA node.
-        env = {"DS_ACCELERATOR": "cpu", "LOCAL_SIZE": "1"} if machine is not None and machine.gpus == 0 else {}
-        if several:
-            # The nodes of an ML Job are a Ray cluster, and only the first of them runs the command.
-            env = {**env, "USE_RAY": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
-        return JobSpec(
-            name=self.name,
-            kind="model",
-            files=files,
-            entrypoint=("arctic_training", "config.yaml"),
-            env=env,
-            inputs=inputs,
-            secrets={"HF_TOKEN": spec.token} if spec.token else {},
-        )
+        return on.lower(self.plan(data, given=on.capabilities))
 
     def preflight(self, data: Dataset, *, on: Backend) -> list[Violation]:
         """Looks at the data, the base model and the machine, before anything costs time or money.
@@ -128,11 +141,10 @@ class Trainer(Step):
             data: The examples.
             on: The backend that is to run the job.
         """
-        spec, changes = self._adapted(on)
-        machine = self._machine(on)
+        machine = on.capabilities.machine
+        spec, changes = self._adapted(on.capabilities)
         found = [*preflight.data_findings(spec, data), *preflight.model_findings(spec)]
         if machine is not None:
-            found += preflight.environment_findings(spec)
             found += hardware.impossible(spec, machine)
         found += [
             Violation(
@@ -178,23 +190,22 @@ class Trainer(Step):
         """
         return self._run(data, on=on, key=key)
 
-    def _machine(self, on: Backend) -> hardware.Machine | None:
-        # Of a remote backend's machines nothing is known here, and nothing is changed for them.
-        machine = getattr(on, "machine", None)
-        if isinstance(machine, hardware.Machine):
-            return machine
-        return hardware.detect() if on.name == "local" else None
-
-    def _adapted(self, on: Backend) -> tuple[TrainSpec, tuple[hardware.Change, ...]]:
-        machine = self._machine(on)
-        if machine is None or not self.adapt_to_hardware:
+    def _adapted(self, given: Capabilities) -> tuple[TrainSpec, tuple[hardware.Change, ...]]:
+        # Of a machine that is known only once the job runs nothing is changed.
+        if given.machine is None or not self.adapt_to_hardware:
             return self.spec, ()
-        return hardware.adapt(self.spec, machine)
+        return hardware.adapt(self.spec, given.machine)
+
+    def _needs(self, spec: TrainSpec) -> Needs:
+        known = () if spec.base.is_embedded else (training_memory(spec),)
+        return Needs(
+            models=(spec.base,) if spec.base.on_hub else (),
+            packages=("torch", "arctic_training", "peft", "datasets"),
+            secrets={"HF_TOKEN": spec.token} if spec.token else {},
+            memory=known,
+            half_precision=spec.dtype != "fp32",
+        )
 
 
 def _under_spec(violation: Violation) -> Violation:
     return violation if violation.path.startswith("data[") else violation.under("spec")
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"

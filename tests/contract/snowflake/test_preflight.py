@@ -15,7 +15,7 @@ from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.names import Name
 from soaptune.snowflake.preflight.findings import findings
 from soaptune.snowflake.preflight.reading import Reader
-from soaptune.snowflake.tables.spec import SplitSource, TableSource
+from soaptune.snowflake.tables.spec import TableSplit, Tables
 from soaptune.tasks import SOAP
 from soaptune.testing.snowflake.account import Account
 from soaptune.train import TrainSpec
@@ -386,11 +386,11 @@ def test_tables_are_looked_at_with_their_columns(session: Any, backend: Make):
 
 
 def test_tables_among_a_jobs_inputs_are_looked_at(backend: Make):
-    source = TableSource(
+    source = Tables(
         database="TEST_DB",
         db_schema="PUBLIC",
         name="SOAP",
-        splits={"train": SplitSource(table=("TEST_DB", "PUBLIC", "SOAP_TRAIN"), columns={"dialogue": "DIALOGUE"})},
+        splits={"train": TableSplit(table=("TEST_DB", "PUBLIC", "SOAP_TRAIN"), columns={"dialogue": "DIALOGUE"})},
         manifest=DatasetManifest(
             fingerprint="sha256:0", task=SOAP.spec(), counts={"train": 1}, split_fingerprints={}, how={}
         ),

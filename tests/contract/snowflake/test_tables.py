@@ -17,7 +17,7 @@ from soaptune.handles.ledger import RowLedger
 from soaptune.local.backend import LocalBackend
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.tables.dataset import TableDataset
-from soaptune.snowflake.tables.spec import TableSource
+from soaptune.snowflake.tables.spec import Tables
 from soaptune.tasks.spec import TaskSpec
 
 TASK = TaskSpec(
@@ -109,7 +109,7 @@ def test_a_dataset_comes_back_from_tables_as_it_was(backend: SnowflakeBackend, t
     assert there["test"].to_list() == data["test"].to_list()
     again = backend.dataset('"round trip"')
     assert again.source == there.source
-    assert TableSource.parse(again.location.uri) == again.source
+    assert read_tables(again.location.uri) == again.source
 
 
 def test_columns_have_the_names_of_the_public_sample(backend: SnowflakeBackend, small: Dataset) -> None:

@@ -21,8 +21,8 @@ from soaptune.runtime.snowflake import nodes
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.session import Connection
 from soaptune.snowflake.tables.dataset import TableDataset
-from soaptune.snowflake.tables.query import Place
-from soaptune.snowflake.tables.spec import SplitSource, TableSource
+from soaptune.snowflake.tables.query import SchemaRef
+from soaptune.snowflake.tables.spec import TableSplit, Tables
 from soaptune.tasks import SOAP
 from soaptune.train.spec import TrainSpec
 from soaptune.train.trainer import Trainer
@@ -39,14 +39,14 @@ def tables(name: str = "SOAP_DATA") -> TableDataset:
     spec = SOAP.spec()
     columns = {field: field.upper() for field in spec.fields}
     splits = {
-        split: SplitSource(table=("LLM_DEMO", "PUBLIC", f"{name}_{split.upper()}"), columns=columns, made_ids=True)
+        split: TableSplit(table=("LLM_DEMO", "PUBLIC", f"{name}_{split.upper()}"), columns=columns, made_ids=True)
         for split in ("train", "validation", "test")
     }
     manifest = DatasetManifest(
         fingerprint="account-sha256:1", task=spec, counts=dict.fromkeys(splits, 9), split_fingerprints={}, how={}
     )
-    source = TableSource(database="LLM_DEMO", db_schema="PUBLIC", name=name, splits=splits, manifest=manifest)
-    return TableDataset(Place(Connection(), "LLM_DEMO", "PUBLIC"), source)
+    source = Tables(database="LLM_DEMO", db_schema="PUBLIC", name=name, splits=splits, manifest=manifest)
+    return TableDataset(SchemaRef(Connection(), "LLM_DEMO", "PUBLIC"), source)
 
 
 @pytest.mark.parametrize("name", ["qwen3-1.7b-lora", "qwen3-1.7b-full"])
@@ -140,6 +140,6 @@ def test_what_is_wrong_with_the_account_is_the_backends_to_tell(monkeypatch: pyt
     def refused(*_: Any) -> Any:
         raise BackendError("there is no such database")
 
-    monkeypatch.setattr(Place, "there", refused)
+    monkeypatch.setattr(SchemaRef, "there", refused)
 
     assert DataGenerator(task=SOAP).preflight(on=backend()) == []

@@ -11,7 +11,7 @@ import pytest
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset_manifest import DatasetManifest
 from soaptune.snowflake.tables import sql as tablesql
-from soaptune.snowflake.tables.spec import SplitSource, TableSource, read_schema, write_schema
+from soaptune.snowflake.tables.spec import TableSplit, Tables, read_schema, write_schema
 from soaptune.snowflake.tables.types import as_text, from_table, sql_type
 from soaptune.snowflake.tables.write import column_names, split_names
 from soaptune.tasks.spec import TaskSpec
@@ -28,8 +28,8 @@ TASK = TaskSpec(
 )
 
 
-def source(**changes: Any) -> TableSource:
-    part = SplitSource(table=("DB", "S", "T_TRAIN"), columns={"id": "ID", "text": "TEXT", "label": "LABEL"})
+def source(**changes: Any) -> Tables:
+    part = TableSplit(table=("DB", "S", "T_TRAIN"), columns={"id": "ID", "text": "TEXT", "label": "LABEL"})
     values: dict[str, Any] = {
         "database": "DB",
         "db_schema": "S",
@@ -40,31 +40,31 @@ def source(**changes: Any) -> TableSource:
             fingerprint="sha256:1", task=TASK, counts={"train": 1}, split_fingerprints={"train": "x"}, how={}
         ),
     }
-    return TableSource(**{**values, **changes})
+    return Tables(**{**values, **changes})
 
 
 def test_an_address_comes_back_from_its_text_and_is_the_same_text_each_time() -> None:
     made = source()
-    assert TableSource.parse(made.uri) == made
-    assert TableSource.parse(made.uri.removeprefix("tables:")).uri == made.uri
+    assert read_tables(made.uri) == made
+    assert read_tables(made.uri.removeprefix("tables:")).uri == made.uri
     assert made.uri.startswith("tables:{")
 
 
 @pytest.mark.parametrize("text", ["tables:", "tables:[]", "tables:{}", 'tables:{"database": 1, "new": 2}'])
 def test_another_text_is_told_to_be_none(text: str) -> None:
     with pytest.raises(DataError, match="address of a dataset in tables"):
-        TableSource.parse(text)
+        read_tables(text)
 
 
 def test_a_split_is_a_table_or_a_query() -> None:
     with pytest.raises(ConfigError, match="either a table or a query"):
-        SplitSource(columns={})
+        TableSplit(columns={})
     with pytest.raises(ConfigError, match="either a table or a query"):
-        SplitSource(table=("a", "b", "c"), sql="SELECT 1", columns={})
+        TableSplit(table=("a", "b", "c"), sql="SELECT 1", columns={})
 
 
 def test_names_and_columns_are_quoted_whatever_they_are() -> None:
-    part = SplitSource(
+    part = TableSplit(
         table=("my db", 'S"; DROP', "select"), columns={"text": 'te"xt', "label": "größe"}, made_ids=True
     )
     sql = tablesql.rows("tr'ain", part, fields=TASK.fields)
@@ -74,7 +74,7 @@ def test_names_and_columns_are_quoted_whatever_they_are() -> None:
 
 
 def test_a_query_of_the_users_may_end_in_a_comment() -> None:
-    part = SplitSource(sql="SELECT 1 AS ID -- all of them", columns={"id": "ID"})
+    part = TableSplit(sql="SELECT 1 AS ID -- all of them", columns={"id": "ID"})
     assert tablesql.relation(part) == "(\nSELECT 1 AS ID -- all of them\n)"
 
 
@@ -94,9 +94,9 @@ def test_columns_are_named_in_capitals_and_never_twice() -> None:
 
 
 def test_two_splits_never_share_a_table() -> None:
-    from soaptune.snowflake.tables.query import Place
+    from soaptune.snowflake.tables.query import SchemaRef
 
-    place: Any = Place(None, "DB", "S")  # type: ignore[arg-type]
+    place: Any = SchemaRef(None, "DB", "S")  # type: ignore[arg-type]
     assert [str(n) for n in split_names(place, "T", ["train", "test"]).values()] == [
         '"DB"."S"."T_TRAIN"',
         '"DB"."S"."T_TEST"',

@@ -12,17 +12,15 @@ without a count, a schedule that ignores accumulation, and optimizers that need 
 from soaptune.runtime.arctic import compiler_free  # isort: skip  (must come before anything starts torch.distributed)
 from soaptune.runtime.arctic.factory import SoaptuneDataFactory
 from soaptune.runtime.arctic.optimizers import AdamWFactory, MuonFactory
-from soaptune.runtime.arctic.source import ParquetSource
-from soaptune.runtime.arctic.tables_source import SnowflakeTablesSource
+from soaptune.runtime.arctic.source import DatasetSource
 from soaptune.runtime.arctic.trainers import SoaptuneCausalTrainer, SoaptuneSFTTrainer
 
 compiler_free.install()
 
 __all__ = [
     "AdamWFactory",
+    "DatasetSource",
     "MuonFactory",
-    "ParquetSource",
-    "SnowflakeTablesSource",
     "SoaptuneCausalTrainer",
     "SoaptuneDataFactory",
     "SoaptuneSFTTrainer",

@@ -1,4 +1,8 @@
-"""The data source: rows of a soaptune dataset folder as chat conversations, or as plain text."""
+"""The data source: rows of a dataset, in a folder or in tables, as chat conversations or as plain text.
+
+ArcticTraining's own source of tables puts a table's name into SQL as it is, and reads the whole result into memory;
+here rows come batch by batch through Snowflake's `DataConnector`.
+"""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportIncompatibleVariableOverride=false
@@ -8,46 +12,51 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 from arctic_training.config.data import DataSourceConfig
 from arctic_training.data.source import DataSource
-from datasets import Dataset
+from datasets import Dataset as Rows
 
 from soaptune.errors import DataError
+from soaptune.handles.dataset import Dataset
+from soaptune.runtime.inputs import open_dataset
 from soaptune.tasks import rendering
 from soaptune.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
     from arctic_training.data.utils import DatasetType
 
-__all__ = ["ParquetSource", "ParquetSourceConfig"]
+__all__ = ["DatasetSource", "DatasetSourceConfig", "conversation"]
+
+_BATCH = 1_024
+Row = dict[str, Any]
 
 
-class ParquetSourceConfig(DataSourceConfig):
-    """Where the rows are."""
+class DatasetSourceConfig(DataSourceConfig):
+    """Which dataset."""
 
     path: Path
-    """ Dataset folder, absolute or relative to the job's working directory. """
+    """ The job's input, or any dataset folder; absolute or relative to the job's working directory. """
 
     task: Path | None = None
     """ The task, which turns a row into a conversation. Without it, rows bring ``messages`` or ``text``. """
 
 
-class ParquetSource(DataSource):
-    """Reads ``<path>/<split>.parquet``; renders each row with the task's templates where there is a task."""
+class DatasetSource(DataSource):
+    """Reads a split; renders each row with the task's templates where there is a task."""
 
-    name = "soaptune_parquet"
-    config: ParquetSourceConfig
+    name = "soaptune_dataset"
+    config: DatasetSourceConfig
 
-    def load(self, config: ParquetSourceConfig, split: str) -> DatasetType:
+    def load(self, config: DatasetSourceConfig, split: str) -> DatasetType:
         """Loads one split.
 
         Args:
-            config: Where the rows are.
+            config: Which dataset.
             split: Which split; ArcticTraining calls the one it evaluates on ``eval``, we call it ``validation``.
 
         Returns:
@@ -56,38 +65,81 @@ class ParquetSource(DataSource):
         Raises:
             DataError: The split or a column that is needed is missing.
         """
+        data = open_dataset(config.path)
         name = "validation" if split == "eval" else split
-        file = config.path / f"{name}.parquet"
-        if not file.is_file():
-            raise DataError(f"there is no split {name!r} in {config.path}: {file.name} is missing")
-        columns = set(pq.read_schema(file).names)
+        if name not in data.splits:
+            raise DataError(f"the dataset has no split {name!r}; it has {', '.join(data.splits) or 'none'}")
+        columns = data.columns(name)
         if config.task is not None:
             spec = TaskSpec.model_validate(json.loads(config.task.read_text(encoding="utf-8")))
-            wanted = ["id", *spec.input_fields, *spec.output_fields]
-            missing = sorted(set(wanted) - columns)
+            missing = sorted({"id", *spec.fields} - set(columns))
             if missing:
-                raise DataError(f"{file} lacks the column(s) {', '.join(missing)}, which the task {spec.name!r} needs")
-            return self._dataset(file, wanted, lambda row: {"id": row["id"], "messages": conversation(spec, row)})
+                raise DataError(
+                    f"the split {name!r} lacks the column(s) {', '.join(missing)}, which the task {spec.name!r} needs"
+                )
+            return self._rows(
+                data, name, ["id", *spec.fields], lambda row: {"id": row["id"], "messages": conversation(spec, row)}
+            )
         kind = next((k for k in ("messages", "text") if k in columns), None)
         if kind is None or "id" not in columns:
             raise DataError(
-                f"{file} needs the columns 'id' and 'messages' or 'text' when no task is given; "
+                f"the split {name!r} needs the columns 'id' and 'messages' or 'text' when no task is given; "
                 f"it has {sorted(columns)}"
             )
-        return self._dataset(file, ["id", kind], lambda row: row)
+        return self._rows(data, name, ["id", kind], lambda row: {"id": row["id"], kind: _as_messages(row[kind])})
 
-    def _dataset(self, file: Path, columns: list[str], convert: Any) -> Dataset:
-        def rows() -> Iterator[dict[str, Any]]:
-            for batch in pq.ParquetFile(file).iter_batches(columns=columns):
-                for row in batch.to_pylist():
-                    yield convert(row)
+    def _rows(self, data: Dataset, split: str, columns: list[str], convert: Callable[[Row], Row]) -> Rows:
+        from soaptune.snowflake.tables.dataset import TableDataset
 
         # A cache folder of the job's own, so that no other run's rows are ever picked up.
-        cache = self.data_factory.config.cache_dir / "rows"
-        return Dataset.from_generator(rows, cache_dir=str(cache), fingerprint=f"{file.stem}-{file.stat().st_mtime_ns}")
+        cache = str(self.data_factory.config.cache_dir / "rows")
+        key = f"{split}-{data.fingerprint.rpartition(':')[2][:16]}"
+        if not isinstance(data, TableDataset):
+            return Rows.from_generator(
+                lambda: _of_folder(data, split, columns, convert), cache_dir=cache, fingerprint=key
+            )
+        print(f"soaptune: reading the split {split} from Snowflake", flush=True)
+        order: list[int] = []
+        made = Rows.from_generator(
+            lambda: _of_tables(data, split, columns, convert, order), cache_dir=cache, fingerprint=key
+        )
+        # Snowflake's faster reader on its own machines takes results as they come.
+        if order != sorted(order):
+            made = made.select(sorted(range(len(order)), key=order.__getitem__))
+        return made
 
 
-def conversation(spec: TaskSpec, row: dict[str, Any]) -> list[dict[str, str]]:
+def conversation(spec: TaskSpec, row: Row) -> list[dict[str, str]]:
     """The prompt of a row and the answer that is to be learned."""
     answer = {"role": "assistant", "content": rendering.answer(spec, spec.outputs(row))}
     return [*({"role": m["role"], "content": m["content"]} for m in rendering.messages(spec, row)), answer]
+
+
+def _of_folder(data: Dataset, split: str, columns: list[str], convert: Callable[[Row], Row]) -> Iterator[Row]:
+    for batch in pq.ParquetFile(data.path / f"{split}.parquet").iter_batches(columns=columns):
+        for row in batch.to_pylist():
+            yield convert(row)
+
+
+def _of_tables(
+    data: Any, split: str, columns: list[str], convert: Callable[[Row], Row], order: list[int]
+) -> Iterator[Row]:
+    from snowflake.ml.data.data_connector import DataConnector
+
+    from soaptune.snowflake.tables.spec import ROW
+
+    session = data.place.connection.session()
+    connector = DataConnector.from_sql(data.sql(split, columns, numbered=True), session=session)
+    for row in connector.to_huggingface_dataset(streaming=True, batch_size=_BATCH):
+        order.append(int(row[ROW]))
+        yield convert(row)
+
+
+def _as_messages(value: Any) -> Any:
+    """Messages as a list: a table holds them as JSON text."""
+    if isinstance(value, str) and value.lstrip().startswith("[{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value

@@ -11,14 +11,31 @@ from typing import Any, cast
 
 from soaptune.common.fingerprint import fingerprint
 from soaptune.engines import Completion, GenerationRequest, OnProgress, Unanswered
-from soaptune.errors import EngineError
+from soaptune.errors import ConfigError, EngineError
+from soaptune.jobs.place import Place
 from soaptune.runtime.evaluate.subjects import Conversation, Measured
-from soaptune.snowflake.names import parse
+from soaptune.snowflake.jobs.cleanup import TEMPORARY
+from soaptune.snowflake.names import Name, parse
 from soaptune.snowflake.session import Connection
 from soaptune.snowflake.tables import cortex
-from soaptune.snowflake.tables.query import Place
+from soaptune.snowflake.tables.query import SchemaRef
 
-__all__ = ["CortexSubject"]
+__all__ = ["CortexSubject", "answers_table"]
+
+
+def answers_table(place: Place) -> str:
+    """The full name, as SQL, of the table that holds the answers of an evaluation for the while.
+
+    Args:
+        place: Where the job runs. The same plan has the same table.
+
+    Raises:
+        ConfigError: The job does not run in an account.
+    """
+    if place.account is None:
+        raise ConfigError("Cortex is a part of Snowflake: the job does not run in an account")
+    key = place.plan.removeprefix("sha256:")[:16].upper()
+    return Name(place.account.database, place.account.db_schema, f"{TEMPORARY}ANSWERS_{key}").sql
 
 
 class CortexSubject:
@@ -33,7 +50,7 @@ class CortexSubject:
     def __init__(self, model: str, table: str, *, connection: Connection | None = None) -> None:
         self._model = model
         self._table = parse(table)
-        self._place = Place(connection or Connection(), self._table.database, self._table.schema)
+        self._place = SchemaRef(connection or Connection(), self._table.database, self._table.schema)
 
     def measure(self, conversations: Sequence[Conversation | None]) -> Measured:
         """Measures nothing: Cortex tells neither likelihoods nor how its models count tokens."""

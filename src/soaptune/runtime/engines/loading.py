@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from soaptune import tiny
 from soaptune.errors import EngineError
+from soaptune.handles.model_ref import ModelRef
 
 __all__ = ["load_model", "load_tokenizer", "local_folder", "pick_device", "pick_dtype"]
 
@@ -30,26 +31,22 @@ def pick_dtype(device: torch.device) -> torch.dtype:
 
 
 def load_model(
-    weights: str | Path,
+    weights: str | Path | ModelRef,
     *,
-    base: str | None = None,
+    base: ModelRef | str | None = None,
     merge: bool = False,
     device: str = "auto",
     dtype: str = "auto",
-    revision: str | None = None,
-    cache_dir: str | None = None,
 ) -> tuple[Any, Any]:
     """Loads a model and its tokenizer, ready for inference.
 
     Args:
-        weights: A folder with full weights (``config.json``) or with an adapter (``adapter_config.json``), or the
-            name of a base model (``"soaptune/tiny"``, or a model of the Hugging Face hub).
+        weights: A folder with full weights (``config.json``) or with an adapter (``adapter_config.json``), or a base
+            model.
         base: The base model of an adapter; None takes the one that the adapter names.
         merge: Whether to add an adapter's weights to the base's, which is faster and gives a plain model.
         device: ``"auto"``, or a device as PyTorch names it.
         dtype: ``"auto"``, or a number format as PyTorch names it (``"float32"``).
-        revision: The revision of a base model from the hub.
-        cache_dir: Where models from the hub are kept.
 
     Returns:
         The model in evaluation mode and its tokenizer. The tokenizer comes from the folder of the weights when one
@@ -58,10 +55,12 @@ def load_model(
     Raises:
         EngineError: The weights are not there, are not safetensors, or their kind of model is not known.
     """
-    place = tiny.resolve(str(weights))
+    given = weights if isinstance(weights, ModelRef) else ModelRef(name=str(weights))
+    place = tiny.resolve(given.name)
     adapter = Path(place) if (Path(place) / "adapter_config.json").is_file() else None
-    source = tiny.resolve(base or _base_of(adapter)) if adapter else place
-    hub = {"revision": revision, "cache_dir": cache_dir, "trust_remote_code": False}
+    found = ModelRef.model_validate(base or _base_of(adapter)) if adapter else given
+    source = tiny.resolve(found.name)
+    hub = {"revision": found.revision, "trust_remote_code": False}
     # Another place may hold its own tokenizer; a hub name has no folder to look into.
     tokenizer_from = place if _has_tokenizer(Path(place)) else source
     target = pick_device(device)
@@ -72,7 +71,9 @@ def load_model(
     _quiet()
     try:
         model = models.from_pretrained(source, dtype=number, use_safetensors=True, attn_implementation="sdpa", **hub)
-        tokenizer = tokenizers.from_pretrained(tokenizer_from, **(hub if tokenizer_from == source else {}))
+        tokenizer = tokenizers.from_pretrained(
+            tokenizer_from, **(hub if tokenizer_from == source else {"trust_remote_code": False})
+        )
         if adapter:
             model = _with_adapter(model, adapter, merge=merge)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -99,26 +100,24 @@ def load_tokenizer(folder: str | Path) -> Any:
         raise EngineError(f"the tokenizer of {str(folder)!r} could not be loaded: {error}") from error
 
 
-def local_folder(name: str, *, revision: str | None = None, cache_dir: str | None = None) -> Path:
+def local_folder(model: ModelRef) -> Path:
     """The folder with the files of a model that is not an adapter.
 
     Args:
-        name: A folder, or the name of a base model.
-        revision: The revision of a model from the hub.
-        cache_dir: Where models from the hub are kept.
+        model: The model.
 
     Raises:
         EngineError: The hub has no such model, or cannot be reached.
     """
-    place = Path(tiny.resolve(name))
+    place = Path(tiny.resolve(model.name))
     if place.is_dir():
         return place
     hub: Any = importlib.import_module("huggingface_hub")
     files = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
     try:
-        return Path(hub.snapshot_download(name, revision=revision, cache_dir=cache_dir, allow_patterns=files))
+        return Path(hub.snapshot_download(model.name, revision=model.revision, allow_patterns=files))
     except (OSError, ValueError) as error:
-        raise EngineError(f"the files of the model {name!r} could not be fetched: {error}") from error
+        raise EngineError(f"the files of the model {model.name!r} could not be fetched: {error}") from error
 
 
 def _with_adapter(model: Any, adapter: Path, *, merge: bool) -> Any:

@@ -1,28 +1,23 @@
-"""The evaluation job: asks models, scores answers, leaves a report (``python -m soaptune.runtime.evaluate.job``).
+"""The evaluation job: asks models, scores answers, leaves a report.
 
-Runs with a job's ``app/`` folder as working directory and writes ``../output/``: ``report.json``,
-``predictions.parquet`` (the only file with text from the data), ``progress.jsonl`` and, last, ``manifest.json``.
+It writes ``../output/``: ``report.json``, ``predictions.parquet`` (the only file with text from the data),
+``progress.jsonl`` and, last, ``manifest.json``.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import ValidationError
-
-from soaptune.common.files import MANIFEST, read_json, write_json
+from soaptune.common.files import MANIFEST, write_json
 from soaptune.common.versions import installed_versions
-from soaptune.config import summary
-from soaptune.engines import Completion, GenerationRequest
-from soaptune.errors import BackendError, ConfigError, DataError, SoaptuneError
-from soaptune.evaluate.evaluator import EvalPlan
+from soaptune.engines import Completion, Cortex, GenerationRequest
+from soaptune.errors import BackendError, ConfigError, DataError
+from soaptune.evaluate.evaluator import EvalPayload
 from soaptune.evaluate.examples import Example, Prediction, Scores
 from soaptune.evaluate.scoring import error_codes, example, missing_metrics, predict, sample, score
 from soaptune.evaluate.summary import compare, summarise
@@ -30,9 +25,10 @@ from soaptune.facts import Vocabulary
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
 from soaptune.handles.report import REPORT_FILE, EvalReport, Metric, ReportLineage
+from soaptune.jobs.place import Place
 from soaptune.runtime.evaluate.subjects import Subject, base_subject, tuned_subject
 from soaptune.runtime.evaluate.tables import fact_values, write_predictions
-from soaptune.runtime.inputs import open_dataset
+from soaptune.runtime.inputs import DATA, MODEL, open_dataset
 from soaptune.runtime.progress import Progress
 from soaptune.tasks import rendering
 from soaptune.tasks.hooks import load_lexicon
@@ -41,7 +37,7 @@ from soaptune.tasks.spec import TaskSpec
 if TYPE_CHECKING:
     from soaptune.runtime.engines.cortex import CortexSubject
 
-__all__ = ["evaluate", "main"]
+__all__ = ["evaluate"]
 
 _SPARE_SHARE, _SPARE_TOKENS, _UNCOUNTED = 1.25, 32, 2048
 _PREDICTIONS = "predictions.parquet"
@@ -57,11 +53,12 @@ class Answers:
     unmeasured: int
 
 
-def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
+def evaluate(plan: EvalPayload, place: Place, output: Path) -> EvalReport:
     """Evaluates as planned.
 
     Args:
         plan: What to evaluate, and how.
+        place: Where the job runs.
         output: The folder to write to.
 
     Returns:
@@ -72,9 +69,9 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
         EngineError: A model cannot be loaded.
     """
     settings = plan.evaluator
-    data = open_dataset(plan.data)
+    data = open_dataset(DATA, place=place)
     # A Cortex model is asked in the place of the tuned one, whose files do not come into the job.
-    model = None if settings.engine == "cortex" else Model.open(plan.model)
+    model = None if isinstance(settings.engine, Cortex) else Model.open(MODEL)
     found = plan.model_fingerprint if model is None else model.fingerprint
     if (found, data.fingerprint) != (plan.model_fingerprint, plan.data_fingerprint):
         raise DataError("the model or the data set is not the one that this evaluation was planned for")
@@ -82,20 +79,20 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
     spec = learned or data.task
     rows: list[dict[str, Any]] = data.table(settings.split).to_pylist()
     if not rows:
-        raise DataError(f"the split {settings.split!r} of {plan.data} has no rows")
+        raise DataError(f"the split {settings.split!r} of the data set has no rows")
     chosen = sample([str(row["id"]) for row in rows], settings.max_samples, seed=settings.seed)
     total, rows = len(rows), [rows[index] for index in chosen]
     facts = data.facts(settings.split)
     values = fact_values(data)
     examples = [example(spec, row, facts[row["id"]] if values else None) for row in rows]
-    score_base = model is not None and settings.base and bool(plan.base)
+    score_base = model is not None and settings.base and plan.base is not None
 
     progress = Progress(output, total=len(rows) * (4 if score_base else 2), unit="answers")
     terms, lexicon_notes = _lexicon(spec.lexicon or data.task.lexicon)
     runner = _Runner(plan, spec, rows, examples, Vocabulary([*values, *terms]), progress)
     # The base model first: when it cannot be had, that is known before any time is spent.
     base = runner.run(base_subject(plan, model)) if score_base and model is not None else None
-    cortex = _cortex(plan) if model is None else None
+    cortex = _cortex(settings.engine, place) if isinstance(settings.engine, Cortex) else None
     tuned = runner.run(tuned_subject(plan, model) if model is not None else cast("Subject", cortex))
 
     how = {"resamples": settings.resamples, "seed": settings.seed}
@@ -133,18 +130,22 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
         predictions=_PREDICTIONS,
         lineage=ReportLineage(
             model_fingerprint=plan.model_fingerprint,
-            base_model=model.base if score_base and model is not None else "",
+            base_model=plan.base_name if score_base else "",
             data_fingerprint=data.fingerprint,
             split=settings.split,
             task=spec.name,
             task_fingerprint=spec.fingerprint,
-            evaluator=settings.model_dump(mode="json"),
+            evaluator=settings.model_dump(mode="json", exclude={"token"}),
             versions=installed_versions("soaptune", "torch", "transformers", "peft", "numpy"),
+            plan_fingerprint=place.plan,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         ),
     )
     report.save(output / REPORT_FILE)
-    write_json(output / MANIFEST, {"format_version": 1, "kind": "report", "fingerprint": report.fingerprint})
+    write_json(
+        output / MANIFEST,
+        {"format_version": 1, "kind": "report", "fingerprint": report.fingerprint, "plan_fingerprint": place.plan},
+    )
     if cortex is not None:
         # Only now: until the report is there, another attempt goes on with these answers. `cleanup` drops it too.
         with contextlib.suppress(BackendError):
@@ -157,7 +158,7 @@ class _Runner:
 
     def __init__(
         self,
-        plan: EvalPlan,
+        plan: EvalPayload,
         spec: TaskSpec,
         rows: Sequence[dict[str, Any]],
         examples: Sequence[Example],
@@ -206,10 +207,11 @@ class _Runner:
         return int(longest * _SPARE_SHARE) + _SPARE_TOKENS
 
 
-def _cortex(plan: EvalPlan) -> CortexSubject:
-    from soaptune.runtime.engines.cortex import CortexSubject
+def _cortex(engine: Cortex, place: Place) -> CortexSubject:
+    from soaptune.runtime.engines.cortex import CortexSubject, answers_table
 
-    return CortexSubject(plan.evaluator.cortex_model or "", plan.answers)
+    # Two evaluations at a time share no table; the same one, tried again, goes on where it was.
+    return CortexSubject(engine.model, answers_table(place))
 
 
 def _reference(spec: TaskSpec, row: dict[str, Any]) -> str | None:
@@ -251,12 +253,12 @@ def _without_facts(has_terms: bool) -> str:
     return f"The data has no facts: fact metrics are left out, and invented_rate checks {checked} only."
 
 
-def _notes(plan: EvalPlan, task: TaskSpec | None, data: Dataset, n: int, total: int) -> list[str]:
+def _notes(plan: EvalPayload, task: TaskSpec | None, data: Dataset, n: int, total: int) -> list[str]:
     settings = plan.evaluator
     notes: list[str] = []
-    if settings.engine == "cortex":
+    if isinstance(settings.engine, Cortex):
         notes.append(
-            f"The answers are those of Snowflake's Cortex model {settings.cortex_model}, as an alternative to the "
+            f"The answers are those of Snowflake's Cortex model {settings.engine.model}, as an alternative to the "
             "tuned model; no number here is of the tuned model or of its base. Who serves that model may change it "
             "under the same name."
         )
@@ -269,28 +271,6 @@ def _notes(plan: EvalPlan, task: TaskSpec | None, data: Dataset, n: int, total: 
         )
     if task is not None and task.fingerprint != data.task.fingerprint:
         notes.append("The model was asked with the task that it learned, which is not quite the data set's task.")
-    if settings.base and not plan.base and settings.engine != "cortex":
+    if settings.base and plan.base is None and not isinstance(settings.engine, Cortex):
         notes.append("There is no base model to compare with.")
     return notes
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; the reason of a failure is the last line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m soaptune.runtime.evaluate.job", description=__doc__)
-    parser.add_argument("step", type=Path, help="the plan, as Evaluator.compile wrote it")
-    parser.add_argument("--output", type=Path, default=Path("../output"), help="where the report goes")
-    options = parser.parse_args(argv)
-    try:
-        report = evaluate(EvalPlan.model_validate(read_json(options.step)), options.output)
-    except ValidationError as error:
-        print(f"{options.step}: {summary(error)}", file=sys.stderr)
-        return 1
-    except SoaptuneError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    print(report)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from soaptune.engines import Completion, GenerationRequest, OnProgress
-from soaptune.evaluate.evaluator import EvalPlan, Evaluator
+from soaptune.engines import VLLM, Completion, GenerationRequest, OnProgress, Transformers
+from soaptune.evaluate.evaluator import EvalPayload
 from soaptune.handles.model import Model
 
 __all__ = ["InProcess", "Measured", "Served", "Subject", "base_subject", "tuned_subject"]
@@ -57,14 +57,14 @@ class InProcess:
 
     Args:
         load: Gives the model and its tokenizer.
-        settings: The evaluation's settings.
+        batch_size: How many prompts are answered together.
     """
 
-    def __init__(self, load: Loaded, settings: Evaluator) -> None:
+    def __init__(self, load: Loaded, *, batch_size: int = 32) -> None:
         from soaptune.runtime.engines.transformers import TransformersEngine
 
-        self._batch_size = settings.batch_size
-        self.engine = TransformersEngine(*load(), batch_size=settings.batch_size)
+        self._batch_size = batch_size
+        self.engine = TransformersEngine(*load(), batch_size=batch_size)
 
     def measure(self, conversations: Sequence[Conversation | None]) -> Measured:
         """See `Subject.measure`."""
@@ -92,20 +92,20 @@ class Served:
     Args:
         load: Gives the model and its tokenizer.
         folder: Gives a folder with full weights; it may write them into the folder that it is given.
-        settings: The evaluation's settings.
+        settings: The engine.
 
     Raises:
         EngineError: vLLM is not there and cannot be installed.
     """
 
-    def __init__(self, load: Loaded, folder: Callable[[Path], Path], settings: Evaluator) -> None:
+    def __init__(self, load: Loaded, folder: Callable[[Path], Path], settings: VLLM) -> None:
         from soaptune.runtime.engines.vllm_program import find_vllm
 
         # Before anything takes time: without the program there is nothing to do.
-        self._program = find_vllm(settings.vllm_command, settings.vllm_requirement)
+        self._program = find_vllm(settings.command, settings.requirement)
         self._settings = settings
         self._folder = folder
-        self._local: InProcess | None = InProcess(load, settings)
+        self._local: InProcess | None = InProcess(load)
         engine = self._local.engine
         self._tokenizer, self._stop, self._max_length = engine.tokenizer, engine.stop_tokens, engine.max_length
 
@@ -136,13 +136,13 @@ class Served:
                 program=self._program,
                 dtype=str(pick_dtype(device)).removeprefix("torch."),
                 eager=device.type == "cpu",
-                concurrency=self._settings.batch_size,
+                concurrency=self._settings.concurrency,
             )
             with engine.sized_for(requests):
                 return engine.generate(requests, on_progress=on_progress)
 
 
-def tuned_subject(plan: EvalPlan, model: Model) -> Subject:
+def tuned_subject(plan: EvalPayload, model: Model) -> Subject:
     """The model that is evaluated.
 
     Args:
@@ -158,8 +158,7 @@ def tuned_subject(plan: EvalPlan, model: Model) -> Subject:
 
         if model.adapter is None:
             return load_model(model.weights)
-        cache = model.manifest.spec.get("cache_dir")
-        return load_model(model.weights, base=plan.base, revision=model.base_revision, cache_dir=cache, merge=True)
+        return load_model(model.weights, base=plan.base, merge=True)
 
     def folder(temporary: Path) -> Path:
         if model.adapter is None:
@@ -172,7 +171,7 @@ def tuned_subject(plan: EvalPlan, model: Model) -> Subject:
     return _subject(plan, load, folder)
 
 
-def base_subject(plan: EvalPlan, model: Model) -> Subject:
+def base_subject(plan: EvalPayload, model: Model) -> Subject:
     """The base model.
 
     Args:
@@ -182,12 +181,13 @@ def base_subject(plan: EvalPlan, model: Model) -> Subject:
     Raises:
         EngineError: It cannot be loaded.
     """
-    cache = model.manifest.spec.get("cache_dir")
+    base = plan.base
+    assert base is not None, "there is a base model"
 
     def load() -> tuple[Any, Any]:
         from soaptune.runtime.engines.loading import load_model, load_tokenizer
 
-        found, tokenizer = load_model(plan.base, revision=model.base_revision, cache_dir=cache)
+        found, tokenizer = load_model(base)
         if not tokenizer.chat_template:
             # A base without a chat template is asked in the words that the tuned model has learned.
             tokenizer.chat_template = load_tokenizer(model.weights).chat_template
@@ -196,11 +196,13 @@ def base_subject(plan: EvalPlan, model: Model) -> Subject:
     def folder(_temporary: Path) -> Path:
         from soaptune.runtime.engines.loading import local_folder
 
-        return local_folder(plan.base, revision=model.base_revision, cache_dir=cache)
+        return local_folder(base)
 
     return _subject(plan, load, folder)
 
 
-def _subject(plan: EvalPlan, load: Loaded, folder: Callable[[Path], Path]) -> Subject:
-    settings = plan.evaluator
-    return Served(load, folder, settings) if settings.engine == "vllm" else InProcess(load, settings)
+def _subject(plan: EvalPayload, load: Loaded, folder: Callable[[Path], Path]) -> Subject:
+    engine = plan.evaluator.engine
+    if isinstance(engine, VLLM):
+        return Served(load, folder, engine)
+    return InProcess(load, batch_size=engine.batch_size if isinstance(engine, Transformers) else 32)

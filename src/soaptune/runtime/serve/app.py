@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from soaptune.config import sentence
-from soaptune.deploy.plan import ServePlan
+from soaptune.deploy.payload import ServePayload
 from soaptune.engines import Completion, GenerationRequest
 from soaptune.runtime.serve.batching import Batcher, Overloaded
 from soaptune.runtime.serve.surface import (
@@ -49,7 +49,9 @@ _TELLING = frozenset(
 """Pydantic's errors whose messages say what is expected; some of the others quote what was given."""
 
 
-def build_app(plan: ServePlan, batcher: Batcher[GenerationRequest, Completion], *, schema: dict[str, Any]) -> FastAPI:
+def build_app(
+    plan: ServePayload, batcher: Batcher[GenerationRequest, Completion], *, schema: dict[str, Any]
+) -> FastAPI:
     """Makes the application.
 
     Args:
@@ -115,7 +117,7 @@ def build_app(plan: ServePlan, batcher: Batcher[GenerationRequest, Completion], 
     return app
 
 
-def _question(body: ChatRequest, plan: ServePlan, schema: dict[str, Any]) -> GenerationRequest:
+def _question(body: ChatRequest, plan: ServePayload, schema: dict[str, Any]) -> GenerationRequest:
     if body.messages[-1].role != "user":
         raise ApiError(400, "invalid_messages", "The last message must be the user's.", param="messages")
     match body.response_format:

@@ -12,23 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from soaptune.common.arrow import Table, arrow
-from soaptune.common.files import MANIFEST, write_json
 from soaptune.common.fingerprint import fingerprint
-from soaptune.data.plan import CortexPlan
-from soaptune.errors import AnswerError, DataError
+from soaptune.data.payload import CortexPayload
+from soaptune.errors import AnswerError, ConfigError, DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.preparation.prepare import deduplicate_table, split_table
+from soaptune.jobs.output import NamedTables
+from soaptune.jobs.place import Place
 from soaptune.runtime.progress import Progress
+from soaptune.runtime.snowflake.tables import save_tables
 from soaptune.snowflake.names import parse, quote
 from soaptune.snowflake.session import Connection
 from soaptune.snowflake.tables import cortex
 from soaptune.snowflake.tables import sql as tablesql
 from soaptune.snowflake.tables.dataset import TableDataset
-from soaptune.snowflake.tables.query import Place
+from soaptune.snowflake.tables.query import SchemaRef
 from soaptune.snowflake.tables.source import find_source, match_columns, names_of
 from soaptune.snowflake.tables.spec import ROW
-from soaptune.snowflake.tables.write import save
 from soaptune.tasks import parsing, rendering
 
 __all__ = ["generate_with_cortex"]
@@ -36,11 +37,14 @@ __all__ = ["generate_with_cortex"]
 _SPLIT = "row"
 
 
-def generate_with_cortex(plan: CortexPlan, output: Path, *, connection: Connection | None = None) -> TableDataset:
+def generate_with_cortex(
+    plan: CortexPayload, place: Place, output: Path, *, connection: Connection | None = None
+) -> TableDataset:
     """Makes the dataset that a plan asks for.
 
     Args:
         plan: What to make.
+        place: Where the job runs and what it leaves.
         output: The job's output folder, for its progress and the manifest.
         connection: The way to the account; the job's own when None.
 
@@ -51,15 +55,18 @@ def generate_with_cortex(plan: CortexPlan, output: Path, *, connection: Connecti
         DataError: The source lacks a column, no row has a valid answer, or tables are in the way.
         BackendError: The account refuses; the answers until then are kept, and not asked for again.
     """
-    name = parse(plan.table)
-    place = Place(connection or Connection(), name.database, name.schema)
-    rows = _rows(plan, place)
+    wanted = place.output
+    if not isinstance(wanted, NamedTables):
+        raise ConfigError("mode='cortex' leaves its rows in tables of the account")
+    name, connection = parse(wanted.name), connection or Connection()
+    schema = SchemaRef(connection, name.database, name.schema)
+    rows = _rows(plan, schema)
     prompts = {row["id"]: prompt(plan, row) for row in rows}
     keys = {id: _key(plan, text) for id, text in prompts.items()}
     progress = Progress(output, total=len(set(keys.values())), unit="answers")
-    table = name.beside(f"{name.name}_ANSWERS")
+    table = cortex.answers_table(name)
     cortex.ask(
-        place,
+        schema,
         table,
         {keys[id]: text for id, text in prompts.items()},
         model=plan.model,
@@ -67,7 +74,7 @@ def generate_with_cortex(plan: CortexPlan, output: Path, *, connection: Connecti
         schema=plan.task.output_schema,
         on_progress=progress.at,
     )
-    found = cortex.answers(place, table)
+    found = cortex.answers(schema, table)
     made, ledger = _checked(plan, rows, {id: found.get(key) for id, key in keys.items()})
     if plan.deduplicate:
         made, unique = deduplicate_table(made, fields=plan.task.fields)
@@ -76,23 +83,29 @@ def generate_with_cortex(plan: CortexPlan, output: Path, *, connection: Connecti
     ledger = ledger.merge(fates)
     ledger.reconcile(len(rows))
     with tempfile.TemporaryDirectory(prefix="soaptune-") as folder:
-        local = Dataset.write(Path(folder) / "data", parts, task=plan.task, how=plan.how, ledger=ledger, synthetic=True)
-        dataset = TableDataset(place, save(place, local, name.name, overwrite=plan.overwrite))
-    write_json(output / MANIFEST, {**dataset.manifest.model_dump(mode="json"), "tables": dataset.location.uri})
-    return dataset
+        local = Dataset.write(
+            Path(folder) / "data",
+            parts,
+            task=plan.task,
+            how=plan.how,
+            ledger=ledger,
+            synthetic=True,
+            plan_fingerprint=place.plan,
+        )
+        return save_tables(local, wanted, output, connection=connection)
 
 
-def prompt(plan: CortexPlan, row: dict[str, Any]) -> str:
+def prompt(plan: CortexPayload, row: dict[str, Any]) -> str:
     """What the model is asked for a row: the turns that a trained model is given, as one text."""
     return "\n\n".join(turn["content"] for turn in rendering.messages(plan.task, row))
 
 
-def _key(plan: CortexPlan, text: str) -> str:
+def _key(plan: CortexPayload, text: str) -> str:
     said = [plan.model, plan.temperature, plan.max_tokens, plan.task.output_schema, text]
     return fingerprint(said).removeprefix("sha256:")
 
 
-def _rows(plan: CortexPlan, place: Place) -> list[dict[str, Any]]:
+def _rows(plan: CortexPayload, place: SchemaRef) -> list[dict[str, Any]]:
     part, fields = find_source(place, plan.source), plan.task.input_fields
     columns = match_columns(names_of(place, part), part, fields, plan.columns)
     part = part.replace(columns=columns, made_ids="id" not in columns)
@@ -122,7 +135,7 @@ def _bare(text: str) -> str:
     return text
 
 
-def _checked(plan: CortexPlan, rows: list[dict[str, Any]], found: dict[str, str | None]) -> tuple[Table, RowLedger]:
+def _checked(plan: CortexPayload, rows: list[dict[str, Any]], found: dict[str, str | None]) -> tuple[Table, RowLedger]:
     """The rows with valid answers, and the fate of all."""
     task, ledger = plan.task, RowLedger()
     good: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""The job that puts a model behind an inference service (``python -m soaptune.runtime.snowflake.deploy step.json``).
+"""The job that puts a model behind an inference service.
 
 It runs in the account, where the weights lie: merges an adapter, logs the model to the registry, makes the service,
 waits until it is up, and ends. ``../output/manifest.json`` says where the service is. A job that is tried again finds
@@ -7,32 +7,31 @@ what the one before it has made.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from soaptune.common.files import MANIFEST, read_json, write_json
-from soaptune.config import summary
-from soaptune.deploy.plan import MODEL_INPUT
-from soaptune.deploy.service import ServicePlan
-from soaptune.errors import ConfigError, DataError, SoaptuneError
+from soaptune.common.files import MANIFEST, write_json
+from soaptune.deploy.payload import ServePayload
+from soaptune.errors import ConfigError, DataError
 from soaptune.handles.model import Model
+from soaptune.jobs.place import Place
 from soaptune.runtime.engines.loading import load_tokenizer
+from soaptune.runtime.inputs import MODEL
 from soaptune.runtime.merge import merge
 from soaptune.runtime.snowflake.registry import find_version, log_version, serve_version
 from soaptune.snowflake.handles.service import ServiceManifest
+from soaptune.snowflake.names import quote
 from soaptune.snowflake.session import Connection
 
-__all__ = ["deploy", "main"]
+__all__ = ["deploy"]
 
 
-def deploy(plan: ServicePlan, output: Path, *, connection: Connection | None = None) -> ServiceManifest:
+def deploy(plan: ServePayload, place: Place, output: Path, *, connection: Connection | None = None) -> ServiceManifest:
     """Deploys as planned.
 
     Args:
         plan: What to serve, and how.
+        place: Where the job runs.
         output: The folder that gets the manifest.
         connection: The way to the account; the job's own when None.
 
@@ -44,11 +43,22 @@ def deploy(plan: ServicePlan, output: Path, *, connection: Connection | None = N
         DataError: The model is not the one that the plan is for.
         EngineError: The model cannot be loaded or merged.
     """
-    model = Model.open(MODEL_INPUT)
+    account = place.account
+    if account is None:
+        raise ConfigError("a service is made by a job that runs in an account")
+    model = Model.open(MODEL)
     if model.fingerprint != plan.model_fingerprint:
         raise DataError("the model is not the one that this deployment was planned for")
     connection = connection or Connection()
-    home = _home(connection, plan)
+    home = (account.database, account.db_schema)
+    service = plan.service
+    integrations = tuple(quote(name) for name in account.integrations)
+    plan = plan.replace(
+        service=service.replace(
+            compute_pool=service.compute_pool or quote(account.compute_pool),
+            build_integrations=integrations if service.build_integrations is None else service.build_integrations,
+        )
+    )
     tokenizer = load_tokenizer(model.weights)
     if connection.call("looking into the registry", lambda session: find_version(session, plan, home)) is None:
         with tempfile.TemporaryDirectory(prefix="soaptune-merged-") as folder:
@@ -66,6 +76,7 @@ def deploy(plan: ServicePlan, output: Path, *, connection: Connection | None = N
         model_fingerprint=plan.model_fingerprint,
         report_fingerprint=plan.report_fingerprint,
         synthetic=plan.synthetic,
+        plan_fingerprint=place.plan,
         service=(name.database, name.schema, name.name),
         registry_model=plan.model_name,
         registry_version=plan.version_name,
@@ -79,22 +90,7 @@ def deploy(plan: ServicePlan, output: Path, *, connection: Connection | None = N
     return manifest
 
 
-def _home(connection: Connection, plan: ServicePlan) -> tuple[str, str]:
-    """Where the version and the service go; exact names."""
-    if plan.database and plan.schema_name:
-        return plan.database, plan.schema_name
-    ((database, schema),) = connection.rows(
-        "asking for the session's schema", "SELECT CURRENT_DATABASE(), CURRENT_SCHEMA()"
-    )
-    database, schema = plan.database or database, plan.schema_name or schema
-    if not (database and schema):
-        raise ConfigError(
-            "the job's session has no database and schema: name them, SnowflakeBackend(database=, schema=)"
-        )
-    return str(database), str(schema)
-
-
-def _merged(model: Model, plan: ServicePlan, target: Path) -> Model:
+def _merged(model: Model, plan: ServePayload, target: Path) -> Model:
     if model.adapter is None:
         return model
     _say("merging the adapter into its base model")
@@ -112,25 +108,3 @@ def _url(address: str) -> str:
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the job; returns its exit status."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if len(given) != 1:
-        print("usage: python -m soaptune.runtime.snowflake.deploy step.json", file=sys.stderr)
-        return 2
-    try:
-        try:
-            plan = ServicePlan.model_validate(read_json(Path(given[0])))
-        except ValidationError as error:
-            raise ConfigError(f"{given[0]}: {summary(error)}") from error
-        deploy(plan, Path("..") / "output")
-    except SoaptuneError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

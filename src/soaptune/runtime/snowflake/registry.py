@@ -11,7 +11,7 @@ from typing import Any
 import soaptune
 from soaptune.common.files import write_json
 from soaptune.common.versions import installed_versions
-from soaptune.deploy.service import ServicePlan
+from soaptune.deploy.payload import ServePayload
 from soaptune.errors import BackendError
 from soaptune.snowflake.names import Name, fold, parse, quote
 from soaptune.snowflake.session import NOT_FOUND, Connection, error_number
@@ -49,7 +49,7 @@ def chat_signature(*, temperature: float, max_completion_tokens: int) -> Any:
     return model_signature.ModelSignature(inputs=given.inputs, outputs=given.outputs, params=params)
 
 
-def find_version(session: Any, plan: ServicePlan, home: tuple[str, str]) -> Any:
+def find_version(session: Any, plan: ServePayload, home: tuple[str, str]) -> Any:
     """The plan's version in the registry; None when it is not there.
 
     Args:
@@ -66,7 +66,7 @@ def find_version(session: Any, plan: ServicePlan, home: tuple[str, str]) -> Any:
     return model.version(plan.version_name) if plan.version_name in names else None
 
 
-def log_version(connection: Connection, plan: ServicePlan, weights: Path, home: tuple[str, str]) -> None:
+def log_version(connection: Connection, plan: ServePayload, weights: Path, home: tuple[str, str]) -> None:
     """Puts a merged model into the registry, unless it is there.
 
     Args:
@@ -91,7 +91,7 @@ def log_version(connection: Connection, plan: ServicePlan, weights: Path, home: 
         connection.call(f"logging the model {plan.model_name}", log)
 
 
-def _common(plan: ServicePlan) -> dict[str, Any]:
+def _common(plan: ServePayload) -> dict[str, Any]:
     return {
         "model_name": quote(fold(plan.model_name)),
         "version_name": plan.version_name,
@@ -102,7 +102,7 @@ def _common(plan: ServicePlan) -> dict[str, Any]:
     }
 
 
-def _for_us(plan: ServicePlan, weights: Path, folder: Path) -> dict[str, Any]:
+def _for_us(plan: ServePayload, weights: Path, folder: Path) -> dict[str, Any]:
     from snowflake.ml.model import custom_model  # pyright: ignore[reportMissingTypeStubs]
 
     from soaptune.runtime.snowflake.model import ServedModel
@@ -140,7 +140,7 @@ def _own_code(folder: Path) -> str:
     return str(target)
 
 
-def _for_vllm(plan: ServicePlan, weights: Path) -> dict[str, Any]:
+def _for_vllm(plan: ServePayload, weights: Path) -> dict[str, Any]:
     import importlib
 
     from soaptune.runtime.engines.chat_template import serving_template
@@ -158,7 +158,7 @@ def _for_vllm(plan: ServicePlan, weights: Path) -> dict[str, Any]:
     }
 
 
-def serve_version(connection: Connection, plan: ServicePlan, home: tuple[str, str]) -> tuple[Name, str]:
+def serve_version(connection: Connection, plan: ServePayload, home: tuple[str, str]) -> tuple[Name, str]:
     """Makes the service of a version, unless it is there, and waits until it answers.
 
     Args:
@@ -173,7 +173,7 @@ def serve_version(connection: Connection, plan: ServicePlan, home: tuple[str, st
         BackendError: A service of that name serves another model, or it does not come up.
     """
     name = Name(*home, plan.object_name)
-    end = time.monotonic() + plan.timeout
+    end = time.monotonic() + plan.startup_seconds
     made: bool = connection.call(f"making the service {name}", lambda session: _make(connection, session, plan, name))
     while True:
         found = connection.call(f"looking at the service {name}", lambda session: _service(session, plan, name))
@@ -187,16 +187,18 @@ def serve_version(connection: Connection, plan: ServicePlan, home: tuple[str, st
             return name, address
         if time.monotonic() > end:
             if not made:  # somebody else's, who may be waiting for it
-                raise BackendError(f"the service {name} is {status} after {plan.timeout:g} s; it goes on starting")
+                raise BackendError(
+                    f"the service {name} is {status} after {plan.startup_seconds:g} s; it goes on starting"
+                )
             connection.rows(f"dropping the service {name}", f"DROP SERVICE IF EXISTS {name.sql}")
             raise BackendError(
-                f"the service {name} was {status} after {plan.timeout:g} s and was dropped; a longer startup_timeout "
-                "gives its image and its model more time"
+                f"the service {name} was {status} after {plan.startup_seconds:g} s and was dropped; a longer "
+                "startup_timeout gives its image and its model more time"
             )
         time.sleep(_PAUSE)
 
 
-def _make(connection: Connection, session: Any, plan: ServicePlan, name: Name) -> bool:
+def _make(connection: Connection, session: Any, plan: ServePayload, name: Name) -> bool:
     """Makes the service; False when it is there and serves this version."""
     found = _service(session, plan, name)
     if found is not None and str(found["status"]) not in _GONE:
@@ -204,10 +206,10 @@ def _make(connection: Connection, session: Any, plan: ServicePlan, name: Name) -
     if found is not None:  # an earlier try whose image or model failed: it would never answer
         connection.rows(f"dropping the service {name}", f"DROP SERVICE IF EXISTS {name.sql}")
     elif _exists(connection, name):
-        if not plan.service.takes_over:
+        if not plan.service.replace_existing:
             raise BackendError(
                 f"there is a service {name} already, and it serves another model: endpoint.stop() ends it, "
-                "ServiceOptions(takes_over=True) puts this model in its place, another name leaves it alone"
+                "ServiceOptions(replace_existing=True) puts this model in its place, another name leaves it alone"
             )
         connection.rows(f"dropping the service {name}", f"DROP SERVICE IF EXISTS {name.sql}")
     service = plan.service
@@ -235,7 +237,7 @@ def _make(connection: Connection, session: Any, plan: ServicePlan, name: Name) -
     return True
 
 
-def _service(session: Any, plan: ServicePlan, name: Name) -> dict[str, Any] | None:
+def _service(session: Any, plan: ServePayload, name: Name) -> dict[str, Any] | None:
     version = find_version(session, plan, (name.database, name.schema))
     if version is None:
         raise BackendError(f"the version {plan.version_name} of the model {plan.model_name} is not in the registry")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
@@ -14,19 +13,17 @@ from pydantic import ValidationError
 from soaptune.common.files import MANIFEST, atomic_dir, write_json
 from soaptune.config import summary
 from soaptune.errors import DataError
-from soaptune.handles.location import Location
+from soaptune.handles.location import StagePath
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import MODEL_SUFFIXES, ModelManifest, fingerprint_folder
-from soaptune.snowflake.jobs.stagefiles import StageFolder
-from soaptune.snowflake.names import Name, split
+from soaptune.snowflake.jobs.stagefiles import StageFolder, read_location
+from soaptune.snowflake.names import Name
 from soaptune.snowflake.session import Connection
 
 __all__ = ["StageModel", "folder_at", "open_model", "receive_model"]
 
 _MODELS = "models"
 """The folder of the stage for models that were brought from elsewhere."""
-
-_LOCATION = re.compile(r'@("(?:[^"]|"")+"(?:\."(?:[^"]|"")+"){2})/(.+)', re.DOTALL)
 
 
 class StageModel(Model):
@@ -47,9 +44,9 @@ class StageModel(Model):
         self._folder = folder
 
     @property
-    def location(self) -> Location:
+    def location(self) -> StagePath:
         """The folder on the stage, as the jobs of a Snowflake backend find it."""
-        return Location("snowflake", self._folder.location)
+        return self._folder.place
 
     @property
     def path(self) -> Path:
@@ -150,20 +147,18 @@ class StageModel(Model):
         )
 
 
-def folder_at(connection: Connection, location: str) -> StageFolder:
+def folder_at(connection: Connection, location: StagePath | str) -> StageFolder:
     """The folder of a stage that a location names.
 
     Args:
         connection: The way to the account.
-        location: ``@"DB"."SCHEMA"."STAGE"/folder``.
+        location: The location, or as text ``@"DB"."SCHEMA"."STAGE"/folder``.
 
     Raises:
         DataError: It is no such location.
     """
-    match = _LOCATION.fullmatch(location)
-    if match is None:
-        raise DataError(f'{location!r} is not a folder on a stage, written as @"DB"."SCHEMA"."STAGE"/folder')
-    return StageFolder(connection, Name(*split(match[1])), match[2])
+    at = read_location(location) if isinstance(location, str) else location
+    return StageFolder(connection, Name(*at.stage), at.path)
 
 
 def open_model(folder: StageFolder) -> StageModel:

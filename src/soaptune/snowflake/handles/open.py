@@ -12,6 +12,7 @@ from soaptune.common.files import MANIFEST
 from soaptune.config import summary
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset import Dataset
+from soaptune.handles.location import Folder
 from soaptune.handles.model import Model
 from soaptune.snowflake.handles.endpoint import SnowflakeEndpoint
 from soaptune.snowflake.handles.model import open_model, receive_model
@@ -19,13 +20,13 @@ from soaptune.snowflake.handles.report import open_report, write_report_table
 from soaptune.snowflake.handles.service import ServiceManifest
 from soaptune.snowflake.jobs.experiments import track
 from soaptune.snowflake.jobs.stagefiles import StageFolder
-from soaptune.snowflake.tables.query import Place
+from soaptune.snowflake.tables.query import SchemaRef
 
 if TYPE_CHECKING:
     from soaptune.snowflake.backend import SnowflakeBackend
     from soaptune.snowflake.jobs.job import SnowflakeJob
 
-__all__ = ["open_result", "place_of", "receive", "table_name"]
+__all__ = ["open_result", "receive", "table_name"]
 
 
 def open_result(backend: SnowflakeBackend, job: SnowflakeJob) -> Any:
@@ -42,7 +43,7 @@ def open_result(backend: SnowflakeBackend, job: SnowflakeJob) -> Any:
         BackendError: The account cannot be asked.
         DataError: The output has no manifest, or one that this version does not read.
     """
-    place, output = place_of(backend), job.output
+    place, output = backend.schema_ref, job.output
     raw = _manifest(output)
     kind = raw.get("kind")
     if kind == "model":
@@ -77,16 +78,11 @@ def receive(backend: SnowflakeBackend, handle: Any) -> Any:
     """
     if not isinstance(handle, (Dataset, Model)):
         raise ConfigError(f"a {type(handle).__name__} cannot be copied to Snowflake: a Dataset or a Model can")
-    if handle.location.backend == backend.name:
+    if not isinstance(handle.location, Folder):
         return handle
     if isinstance(handle, Model):
         return receive_model(backend.files, handle)
-    return _receive_dataset(place_of(backend), handle)
-
-
-def place_of(backend: SnowflakeBackend) -> Place:
-    """The backend's schema, as tables are looked for and written in it."""
-    return Place(backend.connection, backend.database_name, backend.schema_name)
+    return _receive_dataset(backend.schema_ref, handle)
 
 
 def table_name(text: str) -> str:
@@ -115,17 +111,17 @@ def _service(raw: dict[str, Any], output: StageFolder) -> ServiceManifest:
         raise DataError(f"{output.location}/{MANIFEST}: {summary(error)}") from error
 
 
-def _dataset(raw: dict[str, Any], place: Place) -> Any:
+def _dataset(raw: dict[str, Any], place: SchemaRef) -> Any:
     from soaptune.snowflake.tables.dataset import TableDataset
-    from soaptune.snowflake.tables.spec import TableSource
+    from soaptune.snowflake.tables.spec import read_tables
 
     where = raw.get("tables") or raw.get("source")
-    if isinstance(where, str):
-        return TableDataset(place, TableSource.parse(where))
-    raise DataError("the manifest of this dataset does not say in which tables it lies")
+    if where is None:
+        raise DataError("the manifest of this dataset does not say in which tables it lies")
+    return TableDataset(place, read_tables(where if isinstance(where, str) else json.dumps(where)))
 
 
-def _receive_dataset(place: Place, dataset: Dataset) -> Any:
+def _receive_dataset(place: SchemaRef, dataset: Dataset) -> Any:
     from soaptune.snowflake.tables.dataset import TableDataset
     from soaptune.snowflake.tables.write import save
 

@@ -15,7 +15,7 @@ from soaptune.handles.report import REPORT_FILE, EvalReport
 from soaptune.snowflake.jobs.stagefiles import StageFolder
 from soaptune.snowflake.names import Name, quote
 from soaptune.snowflake.session import NOT_FOUND, error_number
-from soaptune.snowflake.tables.query import Place
+from soaptune.snowflake.tables.query import SchemaRef
 
 __all__ = ["StageReport", "open_report", "read_report_table", "write_report_table"]
 
@@ -100,7 +100,7 @@ def open_report(folder: StageFolder) -> StageReport:
     return report.lies_in(folder)
 
 
-def write_report_table(place: Place, name: str, job: str, report: EvalReport) -> Name:
+def write_report_table(place: SchemaRef, name: str, job: str, report: EvalReport) -> Name:
     """Adds a report's metrics to a table; those of a job that are there already are left as they are.
 
     Args:
@@ -136,7 +136,7 @@ def write_report_table(place: Place, name: str, job: str, report: EvalReport) ->
     return table
 
 
-def read_report_table(place: Place, name: str, job: str | None = None) -> list[dict[str, Any]]:
+def read_report_table(place: SchemaRef, name: str, job: str | None = None) -> list[dict[str, Any]]:
     """The metrics in a table of reports, by job and metric.
 
     Args:

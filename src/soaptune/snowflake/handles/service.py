@@ -1,45 +1,11 @@
-"""Inference services: what a Snowflake backend contributes to one, and what is written down about it."""
+"""Inference services: what is written down about one."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Any
 
 from soaptune.handles.endpoint import EndpointManifest
 from soaptune.snowflake.names import Name
 
-__all__ = ["ServiceDefaults", "ServiceManifest", "service_defaults"]
-
-
-@dataclass(frozen=True)
-class ServiceDefaults:
-    """What a service takes from its backend.
-
-    Attributes:
-        database: The exact name of the database.
-        schema: The exact name of the schema.
-        compute_pool: The pool.
-        integrations: External access integrations.
-    """
-
-    database: str
-    schema: str
-    compute_pool: str
-    integrations: tuple[str, ...]
-
-
-def service_defaults(backend: Any) -> ServiceDefaults:
-    """What a backend contributes to a service; nothing is asked of the account.
-
-    Args:
-        backend: A `SnowflakeBackend`.
-    """
-    return ServiceDefaults(
-        database=backend.database_name,
-        schema=backend.schema_name,
-        compute_pool=backend.compute_pool,
-        integrations=tuple(backend.external_access_integrations),
-    )
+__all__ = ["ServiceManifest"]
 
 
 class ServiceManifest(EndpointManifest):

@@ -19,7 +19,7 @@ from soaptune.handles.report import REPORT_FILE
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.jobs.stagefiles import StageFolder
 from soaptune.snowflake.names import quote
-from soaptune.snowflake.tables.query import Place
+from soaptune.snowflake.tables.query import SchemaRef
 
 __all__ = ["DEFAULT_EXPERIMENT", "Run", "collect", "track"]
 
@@ -83,7 +83,7 @@ def collect(spec: JobSpec, output: StageFolder) -> Run:
 
 
 def track(
-    place: Place, experiment: str | None, job: str, spec: JobSpec, output: StageFolder, *, ok: bool = True
+    place: SchemaRef, experiment: str | None, job: str, spec: JobSpec, output: StageFolder, *, ok: bool = True
 ) -> bool:
     """Writes a job's run; one that is written already is left as it is.
 
@@ -109,7 +109,7 @@ def track(
 
 
 def _write(
-    session: Any, place: Place, experiment: str, job: str, spec: JobSpec, output: StageFolder, *, ok: bool
+    session: Any, place: SchemaRef, experiment: str, job: str, spec: JobSpec, output: StageFolder, *, ok: bool
 ) -> None:
     tracking = _tracking(session, place)
     tracking.set_experiment(experiment)
@@ -128,7 +128,7 @@ def _write(
     tracking.end_run(status="FINISHED" if ok else "FAILED")
 
 
-def _tracking(session: Any, place: Place) -> Any:
+def _tracking(session: Any, place: SchemaRef) -> Any:
     from snowflake.ml.experiment import ExperimentTracking  # pyright: ignore[reportMissingTypeStubs]
 
     class OwnTracking(ExperimentTracking):

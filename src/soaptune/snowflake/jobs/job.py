@@ -169,10 +169,9 @@ class SnowflakeJob(Job[Any]):
     def failure(self) -> JobFailed:
         """The error that says why a failed job failed; its run is tracked as failed."""
         if self.spec.kind != "command":
-            from soaptune.snowflake.handles.open import place_of
             from soaptune.snowflake.jobs.experiments import track
 
-            track(place_of(self._backend), self._backend.experiment, self.id, self.spec, self.output, ok=False)
+            track(self._backend.schema_ref, self._backend.experiment, self.id, self.spec, self.output, ok=False)
         return super().failure()
 
     def _hint(self, log: str) -> str:

@@ -28,7 +28,8 @@ from soaptune.config import summary
 from soaptune.errors import BackendError
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.jobs.control import PREFIX
-from soaptune.snowflake.jobs.stagefiles import StageFolder
+from soaptune.snowflake.jobs.stagefiles import StageFolder, read_location
+from soaptune.snowflake.tables.spec import is_old_address, read_tables
 
 __all__ = ["Record", "Records", "digits_of", "job_name"]
 
@@ -75,7 +76,7 @@ class Record:
         """
         try:
             data = cast("dict[str, Any]", json.loads(text))
-            spec = JobSpec.model_validate(data["spec"])
+            spec = JobSpec.model_validate(_lifted(data["spec"]))
             time = datetime.fromisoformat(str(data["time"]))
         except ValidationError as error:
             message = f"the record of the job {job} was not written by this version of soaptune: {summary(error)}"
@@ -83,6 +84,25 @@ class Record:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BackendError(f"the record of the job {job} is damaged: {type(error).__name__}") from error
         return cls(job=job, spec=spec, time=time, settings=data.get("settings") or {})
+
+
+def _lifted(spec: Any) -> Any:
+    """A spec of the first release with its inputs as they are written today: there they were texts."""
+    if not isinstance(spec, dict):
+        return spec
+    given = cast("dict[str, Any]", spec)
+    inputs: Any = given.get("inputs")
+    if not isinstance(inputs, dict):
+        return given
+    return {**given, "inputs": {name: _location(at) for name, at in cast("dict[str, Any]", inputs).items()}}
+
+
+def _location(place: Any) -> Any:
+    if not isinstance(place, str):
+        return place
+    if is_old_address(place):
+        return read_tables(place)
+    return read_location(place) if place.startswith("@") else place
 
 
 def digits_of(key: str | None) -> str:

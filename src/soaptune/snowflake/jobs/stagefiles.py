@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,15 +12,33 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from soaptune.errors import BackendError
-from soaptune.snowflake.names import Name
+from soaptune.errors import BackendError, DataError
+from soaptune.handles.location import StagePath
+from soaptune.snowflake.names import Name, split
 from soaptune.snowflake.session import NOT_FOUND, Connection, error_number
 
-__all__ = ["StageFile", "StageFolder"]
+__all__ = ["StageFile", "StageFolder", "read_location"]
 
 _GLOB = frozenset("*?[")
+_LOCATION = re.compile(r'@("(?:[^"]|"")+"(?:\."(?:[^"]|"")+"){2})/(.+)', re.DOTALL)
 _MISSING = frozenset({*NOT_FOUND, 253006})
 """Snowflake's and the connector's numbers for a file, or a stage, that is not there."""
+
+
+def read_location(text: str) -> StagePath:
+    """The folder on a stage that a text names.
+
+    Args:
+        text: ``@"DB"."SCHEMA"."STAGE"/folder``.
+
+    Raises:
+        DataError: It is no such text.
+    """
+    match = _LOCATION.fullmatch(text)
+    if match is None:
+        raise DataError(f'{text!r} is not a folder on a stage, written as @"DB"."SCHEMA"."STAGE"/folder')
+    database, schema, name = split(match[1])
+    return StagePath(stage=(database, schema, name), path=match[2])
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,11 @@ class StageFolder:
     def location(self) -> str:
         """Where it is, as SQL names it: ``@"DB"."SCHEMA"."STAGE"/folder``."""
         return f"{self._stage.stage}/{self._path}" if self._path else self._stage.stage
+
+    @property
+    def place(self) -> StagePath:
+        """Where it is, as pure data."""
+        return StagePath(stage=(self._stage.database, self._stage.schema, self._stage.name), path=self._path)
 
     def folder(self, *parts: str) -> StageFolder:
         """A folder below this one.

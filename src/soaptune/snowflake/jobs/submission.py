@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from soaptune.errors import BackendError, MissingExtraError, SoaptuneError
+from soaptune.handles.location import Folder, StagePath
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.jobs.control import Control, Service
 from soaptune.snowflake.jobs.payload import arguments, write_payload
@@ -22,7 +23,6 @@ from soaptune.snowflake.jobs.records import Record, Records, digits_of, job_name
 from soaptune.snowflake.jobs.stagefiles import StageFolder
 from soaptune.snowflake.names import Name, fold, parse, quote
 from soaptune.snowflake.session import Connection, is_lost, is_transient, told
-from soaptune.snowflake.tables.spec import SCHEME
 
 __all__ = ["Settings", "Submitter", "jobs_module", "secret_references"]
 
@@ -133,15 +133,13 @@ class Submitter:
         return any(file.path in notes for file in self._root.folder(job, "state").list())
 
     def _upload_inputs(self, spec: JobSpec, job: str) -> None:
-        for name, place in spec.inputs.items():
+        for name, place in spec.places.items():
             target = self._root.folder(job, "inputs", name)
-            if place.startswith("@"):
-                target.copy_from(place)
-            elif place.startswith(SCHEME):
-                # The rows stay where they are; the job is told where that is.
-                target.write("tables.json", place.removeprefix(SCHEME))
-            else:
-                target.put(place, skip=("__pycache__", ".git", ".env", ".cache"))
+            if isinstance(place, StagePath):
+                target.copy_from(str(place))
+            elif isinstance(place, Folder):
+                target.put(place.path, skip=("__pycache__", ".git", ".env", ".cache"))
+            # Rows in tables stay where they are: the job's place.json says where that is.
 
     def _send(self, spec: JobSpec, job: str, app: Path, overrides: dict[str, Any] | None) -> Service:
         """Sends the job; after a lost answer it looks whether the job is there before it sends again."""

@@ -101,11 +101,15 @@ def _look(
         stage_there, about_stage = objects.stage(reader, target)
         found += [*about_stage, *objects.secrets(reader, target, spec)]
     found += objects.tables(reader, read)
+    found += objects.in_the_way(reader, spec)
     pool_there, about_pool = pool.check(reader, target, spec)
     found += about_pool
     if pool_there:
         found += _runtime(reader, target, backend.runtime_environment)
     found += network.check(reader, target, hosts(spec, requirements=backend.pip_requirements))
+    if spec.needs is None:
+        message = "the job does not state what it needs (JobSpec.needs): models, memory and most hosts were not checked"
+        found.append(Violation(path="needs", code="unchecked", level="warning", message=message))
     missing = {v.path.removeprefix("backend.") for v in found if v.code.startswith(_ABSENT)}
     found += grants.check(reader, target, spec, stage_there=stage_there, missing=missing, tables=tuple(read))
     return found

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
-from soaptune import tiny
+from soaptune.jobs.needs import Needs
 from soaptune.jobs.spec import JobSpec
 
-__all__ = ["HUB_RULE", "MANAGED_RULES", "PYPI", "Host", "covers", "hosts", "hub_models", "training_config"]
+__all__ = ["HUB_RULE", "MANAGED_RULES", "PYPI", "Host", "covers", "hosts"]
 
 PYPI = ("pypi.org", "files.pythonhosted.org")
 """Where pip finds packages, and where it gets them from."""
@@ -67,7 +65,7 @@ def hosts(spec: JobSpec, *, requirements: Sequence[str] = ()) -> tuple[Host, ...
         requirements: Packages that are installed beside those of the job's own ``requirements.txt``.
 
     Returns:
-        The hosts. Of a command that soaptune did not compile only the packages are known.
+        The hosts. Of a job that does not state its needs only those of its packages are known.
     """
     found: list[Host] = []
     wanted = "\n".join([spec.files.get("requirements.txt", ""), *requirements])
@@ -75,7 +73,8 @@ def hosts(spec: JobSpec, *, requirements: Sequence[str] = ()) -> tuple[Host, ...
         # pip asks for nothing when all is there, but no runtime image brings these.
         certain = _NOT_IN_THE_IMAGE.search(wanted) is not None
         found += [Host(name=name, why="to install the job's packages", certain=certain) for name in PYPI]
-    models = hub_models(spec)
+    needs = spec.needs or Needs()
+    models = [str(model) for model in needs.models if model.on_hub]
     if models:
         why = f"to load {' and '.join(models)}"
         found.append(Host(name="huggingface.co", why=why))
@@ -83,41 +82,8 @@ def hosts(spec: JobSpec, *, requirements: Sequence[str] = ()) -> tuple[Host, ...
         found += [
             Host(name=name, why=f"{why}, whose files the hub sends from there", certain=False) for name in _HUB_FILES
         ]
+    found += [Host(name=name, why="which the job asks") for name in needs.hosts]
     return tuple(found)
-
-
-def hub_models(spec: JobSpec) -> tuple[str, ...]:
-    """The models that a job loads from the Hugging Face hub, by name.
-
-    Args:
-        spec: The job.
-    """
-    config = training_config(spec)
-    if config is not None:
-        names: list[Any] = [_mapping(config.get("model")).get("name_or_path")]
-    elif spec.kind in ("report", "endpoint"):
-        step = _json(spec.files.get("step.json"))
-        names = [step.get("base"), step.get("model"), *_judges(step)]
-    else:
-        names = []
-    return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and _is_on_the_hub(name)))
-
-
-def training_config(spec: JobSpec) -> Mapping[str, Any] | None:
-    """ArcticTraining's config, where the job is one of its runs.
-
-    Args:
-        spec: The job.
-    """
-    if spec.entrypoint[0] != "arctic_training":
-        return None
-    import yaml
-
-    named = next((part for part in spec.entrypoint[1:] if part.endswith((".yaml", ".yml"))), "config.yaml")
-    try:
-        return _mapping(yaml.safe_load(spec.files.get(named, "")))
-    except yaml.YAMLError:
-        return None  # not ours to say: the job's own log does
 
 
 def covers(values: Iterable[str], host: Host) -> bool:
@@ -143,24 +109,3 @@ def _in_range(allowed: str, port: int) -> bool:
     if not low.isdigit():
         return False
     return int(low) <= port <= int(high if high.isdigit() else low)
-
-
-def _is_on_the_hub(name: str) -> bool:
-    return bool(name) and name != tiny.NAME and not name.startswith((".", "/", "~", "@"))
-
-
-def _judges(step: Mapping[str, Any]) -> Iterator[Any]:
-    evaluator = _mapping(step.get("evaluator"))
-    for key in ("judge", "engine"):
-        yield _mapping(evaluator.get(key)).get("model")
-
-
-def _json(text: str | None) -> Mapping[str, Any]:
-    try:
-        return _mapping(json.loads(text or "{}"))
-    except ValueError:
-        return {}
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

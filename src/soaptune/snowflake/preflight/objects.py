@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from soaptune.errors import ConfigError, Violation
+from soaptune.handles.location import Tables
+from soaptune.jobs.output import NamedTables
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.names import Name, fold, literal, parse, quote
 from soaptune.snowflake.preflight.reading import Reader, Target, Unreadable, finding, unchecked
 from soaptune.snowflake.preflight.setup import create_stage, create_warehouse, grant
-from soaptune.snowflake.tables.spec import SCHEME, TableSource
+from soaptune.snowflake.tables.spec import table_of
 
-__all__ = ["home", "role", "secrets", "stage", "tables", "tables_of", "warehouse"]
+__all__ = ["home", "in_the_way", "role", "secrets", "stage", "tables", "tables_of", "warehouse"]
 
 _OWNS_NO_SERVICE = ("ACCOUNTADMIN", "SECURITYADMIN", "ORGADMIN")
 
@@ -176,17 +178,41 @@ def tables_of(spec: JobSpec) -> Iterator[tuple[Name, tuple[str, ...]]]:
 
     Args:
         spec: The job.
-
-    Raises:
-        DataError: An input's address was changed.
     """
-    for uri in spec.inputs.values():
-        if not uri.startswith(SCHEME):
+    for place in spec.places.values():
+        if not isinstance(place, Tables):
             continue
-        for split in TableSource.parse(uri).splits.values():
-            if split.name is not None:
+        for split in place.splits.values():
+            name = table_of(split)
+            if name is not None:
                 order = () if split.order is None else (split.order,)
-                yield split.name, tuple(dict.fromkeys([*split.columns.values(), *order]))
+                yield name, tuple(dict.fromkeys([*split.columns.values(), *order]))
+
+
+def in_the_way(reader: Reader, spec: JobSpec) -> Iterator[Violation]:
+    """Looks for tables under the names that the job writes.
+
+    Args:
+        reader: Asks the account.
+        spec: The job.
+    """
+    if not isinstance(spec.output, NamedTables) or spec.output.replace_existing:
+        return
+    name = parse(spec.output.name)
+    wanted = [f"{name.name}_{split.upper()}" for split in (*spec.output.splits, "manifest")]
+    within = f"IN SCHEMA {quote(name.database)}.{quote(name.schema)}"
+    try:
+        there = [table for table in wanted if reader.named("SHOW TABLES", table, within) is not None]
+    except Unreadable:
+        return  # no such schema: the look at database and schema says which, and what mends it
+    if there:
+        yield Violation(
+            path="table",
+            code="table-exists",
+            level="warning",
+            message=f"{name} has {', '.join(there)} already; unless that is this very dataset, the job will fail.",
+            hint="Choose another name with table=..., or replace them with overwrite=True.",
+        )
 
 
 def tables(reader: Reader, wanted: Mapping[Name, Sequence[str]]) -> Iterator[Violation]:

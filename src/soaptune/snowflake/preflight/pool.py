@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from soaptune.errors import Violation
+from soaptune.jobs.memory import MemoryNeed
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.names import quote
 from soaptune.snowflake.preflight.families import AS_OF, FAMILIES, Family, family, from_row
-from soaptune.snowflake.preflight.hosts import hub_models, training_config
-from soaptune.snowflake.preflight.memory import Needs, inference_needs, training_needs
 from soaptune.snowflake.preflight.reading import Reader, Row, Target, Unreadable, finding, truth, unchecked
 from soaptune.snowflake.preflight.setup import create_pool
-from soaptune.tiny import NAME as TINY
 
 __all__ = ["check"]
 
@@ -134,29 +131,26 @@ def _gpus(machine: Family, spec: JobSpec, target: Target) -> Iterator[Violation]
             f"the job asks for {wanted} GPU(s) on a node, and a node of {target.pool} is a {machine}",
             _other_pool(target, gpus=wanted, memory=0.0, than=machine),
         )
-    config = training_config(spec)
-    if config is not None and not machine.gpus and wanted is None:
-        dtype = str(_model(config).get("dtype", "bf16"))
-        if dtype != "fp32":
-            yield finding(
-                "compute_pool",
-                "without-gpu",
-                f"training in {dtype} without a GPU is slow, and a node of {target.pool} is a {machine}",
-                _other_pool(target, gpus=1, memory=0.0, than=machine),
-                level="warning",
-            )
+    if spec.needs is not None and spec.needs.half_precision and not machine.gpus and wanted is None:
+        yield finding(
+            "compute_pool",
+            "without-gpu",
+            f"training in half precision without a GPU is slow, and a node of {target.pool} is a {machine}",
+            _other_pool(target, gpus=1, memory=0.0, than=machine),
+            level="warning",
+        )
 
 
 def _memory(machine: Family, spec: JobSpec, target: Target) -> Iterator[Violation]:
     if not machine.gpus:
         return
-    found = list(_needs(spec, gpus=spec.resources.gpus or machine.gpus, nodes=target.nodes))
-    for model, needs in found:
+    for need in _memory_of(spec):
+        model, needs = need.model, need.estimate(gpus=spec.resources.gpus or machine.gpus, nodes=target.nodes)
         if needs is None:
             yield finding(
                 "compute_pool",
                 "memory-unchecked",
-                f"whether {model} fits into a GPU of {machine.name} was not checked: its name does not tell its size",
+                f"whether {model} fits into a GPU of {machine.name} was not checked: its name does not give its size",
                 level="warning",
             )
             continue
@@ -180,23 +174,8 @@ def _memory(machine: Family, spec: JobSpec, target: Target) -> Iterator[Violatio
             )
 
 
-def _needs(spec: JobSpec, *, gpus: int, nodes: int) -> Iterator[tuple[str, Needs | None]]:
-    config = training_config(spec)
-    if config is None:
-        for model in hub_models(spec):
-            yield model, inference_needs(model)
-        return
-    model = str(_model(config).get("name_or_path", ""))
-    if model.startswith("../inputs/"):
-        # A folder of the user's: its own name says more than the one in the job.
-        model = spec.inputs.get(model.removeprefix("../inputs/"), model)
-        config = {**config, "model": {**_model(config), "name_or_path": model}}
-    if model != TINY:
-        yield model, training_needs(config, gpus=gpus, nodes=nodes)
-
-
-def _model(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    return config.get("model") or {}
+def _memory_of(spec: JobSpec) -> tuple[MemoryNeed, ...]:
+    return () if spec.needs is None else spec.needs.memory
 
 
 def _other_pool(target: Target, *, gpus: int, memory: float, than: Family, host: float = 0.0) -> str:
@@ -223,10 +202,8 @@ def _family_for(spec: JobSpec, target: Target) -> str:
         return "CPU_X64_M"
     gpus = wanted or 4
     for one in sorted(FAMILIES.values(), key=lambda one: one.credits_per_hour or 0.0):
-        fits = (
-            needs is None or needs.gpu_gb <= one.gpu_memory_gb
-            for _, needs in _needs(spec, gpus=gpus, nodes=target.nodes)
-        )
+        estimates = [need.estimate(gpus=gpus, nodes=target.nodes) for need in _memory_of(spec)]
+        fits = (needs is None or needs.gpu_gb <= one.gpu_memory_gb for needs in estimates)
         if "AWS" in one.clouds and one.gpus >= gpus and all(fits):
             return one.name
     return "GPU_NV_L"

@@ -10,60 +10,56 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from soaptune.config import Config
-from soaptune.errors import BackendError
-from soaptune.snowflake.names import Name, literal, quote
+from soaptune.errors import BackendError, ConfigError
+from soaptune.handles.location import TableSplit
+from soaptune.jobs.estimate import Estimate
+from soaptune.jobs.needs import CortexNeed
+from soaptune.jobs.output import NamedTables
+from soaptune.jobs.spec import JobSpec
+from soaptune.snowflake.names import Name, literal, parse, quote
 from soaptune.snowflake.tables import sql as tablesql
-from soaptune.snowflake.tables.query import Place, loaded, strings
-from soaptune.snowflake.tables.spec import SplitSource
+from soaptune.snowflake.tables.query import SchemaRef, loaded, strings
+from soaptune.snowflake.tables.source import find_source, match_columns, names_of
 
-__all__ = ["CortexEstimate", "answers", "ask", "constant", "estimate", "response_format"]
+__all__ = ["answers", "answers_table", "ask", "constant", "estimate", "response_format"]
 
 _BATCH = 200
 
 
-class CortexEstimate(Config):
-    """What asking a model for all rows will take, before it is done."""
-
-    rows: int
-    """Rows of the source."""
-    answered: int
-    """Rows that have an answer already and are not asked again."""
-    input_tokens: int
-    """Tokens of the prompts of the rows that are left."""
-    output_tokens_at_most: int
-    """Tokens of their answers, if each is as long as it may be."""
-    counted_by: str
-    """``"AI_COUNT_TOKENS"``, or ``"characters"``: four to a token, where the account does not count for this model."""
-
-    def credits(self, *, input_rate: float, output_rate: float) -> tuple[float, float]:
-        """The credits of the prompts alone, and those with the longest answers.
-
-        Args:
-            input_rate: Credits for a million input tokens, as Snowflake's consumption table has it for the model.
-            output_rate: Credits for a million output tokens.
-        """
-        least = self.input_tokens * input_rate / 1e6
-        return least, least + self.output_tokens_at_most * output_rate / 1e6
-
-
-def estimate(
-    place: Place, source: SplitSource, table: Name, *, model: str, fields: Sequence[str], fixed: str, max_tokens: int
-) -> CortexEstimate:
-    """Counts what is to be asked, inside the account.
+def estimate(place: SchemaRef, spec: JobSpec) -> Estimate:
+    """Counts what a job is to ask, inside the account.
 
     Args:
         place: The schema.
-        source: The rows.
-        table: The table of the answers; it may not be there yet.
-        model: The model.
-        fields: The input fields.
-        fixed: What stands in every prompt.
-        max_tokens: The most tokens of an answer.
+        spec: The job.
 
     Raises:
+        ConfigError: The job asks no rows of an input.
+        DataError: A column is missing.
         BackendError: The rows cannot be read.
     """
+    needs = [need for need in (spec.needs.cortex if spec.needs else ()) if need.source in spec.inputs]
+    if not needs:
+        raise ConfigError(f"{spec.name}: the job asks no model for the rows of an input, so there is nothing to count")
+    (need,) = needs
+    part = find_source(place, str(spec.inputs[need.source]))
+    columns = match_columns(names_of(place, part), part, need.fields, need.columns)
+    source = part.replace(columns=columns, made_ids="id" not in columns)
+    table = answers_table(parse(spec.output.name)) if isinstance(spec.output, NamedTables) else None
+    return _count(place, source, table, need)
+
+
+def answers_table(name: Name) -> Name:
+    """The table that keeps the answers for a dataset in tables.
+
+    Args:
+        name: What the dataset's tables begin with.
+    """
+    return name.beside(f"{name.name}_ANSWERS")
+
+
+def _count(place: SchemaRef, source: TableSplit, table: Name | None, need: CortexNeed) -> Estimate:
+    model, fields, fixed, max_tokens = need.model, need.fields, need.fixed_text, need.max_tokens
     query = tablesql.rows("row", source, fields=fields, columns=["id", *fields])
     text = " || ".join([literal(fixed), *(f"COALESCE({quote(field)}, '')" for field in fields)])
     counts = {
@@ -79,11 +75,11 @@ def estimate(
                 raise
             continue
         done = 0
-        if place.at(table).there([table.name]):
+        if table is not None and place.at(table).there([table.name]):
             sql = f"SELECT COUNT(ANSWER) FROM {table.sql}"
             done = min(int(rows), int(place.connection.rows("counting answers", sql)[0][0]))
         left = int(rows) - done
-        return CortexEstimate(
+        return Estimate(
             rows=int(rows),
             answered=done,
             input_tokens=round(int(tokens or 0) * left / max(int(rows), 1)),
@@ -94,7 +90,7 @@ def estimate(
 
 
 def ask(
-    place: Place,
+    place: SchemaRef,
     table: Name,
     prompts: Mapping[str, str],
     *,
@@ -152,7 +148,7 @@ def ask(
         on_progress(len(prompts) - len(left) + start + len(keys))
 
 
-def answers(place: Place, table: Name) -> dict[str, str | None]:
+def answers(place: SchemaRef, table: Name) -> dict[str, str | None]:
     """The answers by key; None where the model gave none.
 
     Raises:

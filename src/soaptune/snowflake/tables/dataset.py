@@ -13,14 +13,14 @@ from soaptune.common.wording import did_you_mean
 from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.ledger import LedgerRow, RowLedger
-from soaptune.handles.location import Location
+from soaptune.handles.location import Tables, TableSplit
 from soaptune.handles.preparation.prepare import Sizes
 from soaptune.handles.writing import in_form
 from soaptune.snowflake.names import Name, quote
 from soaptune.snowflake.session import told
 from soaptune.snowflake.tables import sql as tablesql
-from soaptune.snowflake.tables.query import Place
-from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, ROW, SplitSource, TableSource, read_schema
+from soaptune.snowflake.tables.query import SchemaRef
+from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, ROW, described, read_schema
 from soaptune.snowflake.tables.types import as_text, from_table
 from soaptune.snowflake.tables.write import account_print, text_columns
 from soaptune.tasks.fact import facts_type
@@ -35,7 +35,7 @@ class TableDataset(Dataset):
     `download` bring rows to this process, and say so by their names.
     """
 
-    def __init__(self, place: Place, source: TableSource) -> None:
+    def __init__(self, place: SchemaRef, source: Tables) -> None:
         """Use ``backend.dataset``, ``backend.load_dataset`` or ``backend.save`` instead.
 
         Args:
@@ -47,12 +47,12 @@ class TableDataset(Dataset):
         self._manifest = source.manifest
 
     @property
-    def source(self) -> TableSource:
+    def source(self) -> Tables:
         """Where the rows lie, as pure data."""
         return self._source
 
     @property
-    def place(self) -> Place:
+    def place(self) -> SchemaRef:
         """The way to the account, and the schema of tables that are derived from this dataset."""
         return self._place
 
@@ -66,9 +66,9 @@ class TableDataset(Dataset):
         raise DataError(f"{self._named()} lies in Snowflake, not in a folder: dataset.download(path) copies it to one.")
 
     @property
-    def location(self) -> Location:
+    def location(self) -> Tables:
         """The tables, as the jobs of a Snowflake backend find them."""
-        return Location("snowflake", self._source.uri)
+        return self._source
 
     @property
     def ledger(self) -> RowLedger:
@@ -247,7 +247,7 @@ class TableDataset(Dataset):
         (row,) = self._place.connection.rows("looking for empty fields", sql)
         return {field: int(count or 0) for field, count in zip(fields, row, strict=True)}
 
-    def _part(self, split: str) -> SplitSource:
+    def _part(self, split: str) -> TableSplit:
         if split not in self._source.splits:
             raise DataError(f"The dataset has no split {split!r}{did_you_mean(split, self.splits)}.")
         return self._source.splits[split]
@@ -261,7 +261,7 @@ class TableDataset(Dataset):
         """
         return self._ids(split, self._part(split))
 
-    def _ids(self, split: str, part: SplitSource) -> list[str]:
+    def _ids(self, split: str, part: TableSplit) -> list[str]:
         query = tablesql.rows(split, part, fields=self.task.fields, columns=["id"])
         sql = f"SELECT {quote('id')} FROM ({query}) AS R ORDER BY {quote(ROW)}"
         return [str(value) for value in self._place.arrow("reading ids", sql).column(0).to_pylist()]
@@ -282,7 +282,7 @@ class TableDataset(Dataset):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(split)}</td><td>{count:,}</td><td>{html.escape(str(_place_of(self._part(split))))}</td></tr>"
+            f"<tr><td>{html.escape(split)}</td><td>{count:,}</td><td>{html.escape(described(self._part(split)))}</td></tr>"
             for split, count in self._manifest.counts.items()
         )
         note = "<p>Synthetic text: not for clinical decisions.</p>" if self._manifest.synthetic else ""
@@ -292,10 +292,6 @@ class TableDataset(Dataset):
             f"<table><tr><th>split</th><th>rows</th><th>from</th></tr>{rows}</table>{note}"
             f"<p>{html.escape(self.fingerprint)}</p>"
         )
-
-
-def _place_of(part: SplitSource) -> str:
-    return part.name.sql if part.name is not None else "a query"
 
 
 def _typed(piece: Any, wanted: list[str], types: Any) -> Table:

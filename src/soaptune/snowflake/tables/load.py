@@ -9,13 +9,14 @@ from soaptune.common.fingerprint import fingerprint_table
 from soaptune.common.wording import did_you_mean
 from soaptune.errors import DataError
 from soaptune.handles.dataset_manifest import DatasetManifest
+from soaptune.handles.location import Tables, TableSplit
 from soaptune.handles.writing import fingerprint_splits, in_form
 from soaptune.snowflake.names import Name, literal, quote
 from soaptune.snowflake.tables import sql as tablesql
 from soaptune.snowflake.tables.dataset import TableDataset
-from soaptune.snowflake.tables.query import Place
+from soaptune.snowflake.tables.query import SchemaRef
 from soaptune.snowflake.tables.source import find_source, match_columns, names_of
-from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, SplitSource, TableSource
+from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, described, moved, read_tables, table_of
 from soaptune.snowflake.tables.write import account_print
 from soaptune.tasks.spec import HasSpec, TaskSpec, as_spec
 
@@ -24,7 +25,7 @@ __all__ = ["load_dataset", "open_dataset"]
 _SPLITS = ("train", "validation", "test")
 
 
-def open_dataset(place: Place, name: str, *, task: TaskSpec | HasSpec | None = None) -> TableDataset:
+def open_dataset(place: SchemaRef, name: str, *, task: TaskSpec | HasSpec | None = None) -> TableDataset:
     """Opens the dataset of a name: one that soaptune wrote, or the user's tables ``<NAME>_TRAIN`` and so on.
 
     Args:
@@ -56,14 +57,14 @@ def open_dataset(place: Place, name: str, *, task: TaskSpec | HasSpec | None = N
     return load_dataset(place, tables, task=task, name=found.name)
 
 
-def _written(place: Place, name: Name, table: Name, task: TaskSpec | HasSpec | None) -> TableSource:
+def _written(place: SchemaRef, name: Name, table: Name, task: TaskSpec | HasSpec | None) -> Tables:
     rows = place.connection.rows("reading a dataset's manifest", f"SELECT DOCUMENT FROM {table.sql}")
     if not rows or not rows[0][0]:
         raise DataError(
             f"The dataset {name} is not finished: somebody is writing it now, or writing it was interrupted. Write it "
             "again; overwrite=True replaces what another dataset has left."
         )
-    source = TableSource.parse(str(rows[0][0])).at(name.database, name.schema)
+    source = moved(read_tables(str(rows[0][0])), name.database, name.schema)
     if task is None:
         return source
     spec = as_spec(task)
@@ -77,7 +78,7 @@ def _written(place: Place, name: Name, table: Name, task: TaskSpec | HasSpec | N
 
 
 def load_dataset(
-    place: Place,
+    place: SchemaRef,
     sources: str | Mapping[str, str],
     *,
     task: TaskSpec | HasSpec,
@@ -115,7 +116,7 @@ def load_dataset(
     given = {split: sources} if isinstance(sources, str) else dict(sources)
     if not given:
         raise DataError("The mapping from splits to tables is empty.")
-    parts: dict[str, SplitSource] = {}
+    parts: dict[str, TableSplit] = {}
     for one, text in given.items():
         part = find_source(place, text)
         parts[one] = part.replace(columns=match_columns(names_of(place, part), part, spec.fields, columns or {}))
@@ -129,11 +130,12 @@ def load_dataset(
                 f"allow it with allow_empty={sorted(fields)!r}."
             )
     parts = {one: part.replace(complete=True) if bad[one] else part for one, part in parts.items()}
-    first = next((part.name for part in parts.values() if part.name is not None), None)
-    how: dict[str, Any] = {"step": "load", "tables": {one: _told(part) for one, part in parts.items()}}
+    tables = [table_of(part) for part in parts.values()]
+    first = next((table for table in tables if table is not None), None)
+    how: dict[str, Any] = {"step": "load", "tables": {one: described(part) for one, part in parts.items()}}
     if columns:
         how["columns"] = dict(columns)
-    draft = TableSource(
+    draft = Tables(
         database=place.database,
         db_schema=place.schema,
         name=name or (first.name if first else "SOAPTUNE"),
@@ -145,7 +147,7 @@ def load_dataset(
     return TableDataset(place, _measured(place, draft, exact=fingerprint == "rows"))
 
 
-def _ids(place: Place, parts: Mapping[str, SplitSource], spec: TaskSpec) -> dict[str, SplitSource]:
+def _ids(place: SchemaRef, parts: Mapping[str, TableSplit], spec: TaskSpec) -> dict[str, TableSplit]:
     """Decides where ids come from: they name a row of the whole dataset."""
     made = {one: part.replace(made_ids="id" not in part.columns) for one, part in parts.items()}
     selects: list[str] = []
@@ -169,7 +171,7 @@ def _ids(place: Place, parts: Mapping[str, SplitSource], spec: TaskSpec) -> dict
     return made
 
 
-def _lacking(place: Place, split: str, part: SplitSource, spec: TaskSpec, allowed: set[str]) -> dict[str, int]:
+def _lacking(place: SchemaRef, split: str, part: TableSplit, spec: TaskSpec, allowed: set[str]) -> dict[str, int]:
     fields = [field for field in spec.fields if field not in allowed]
     unknown = sorted(allowed - set(spec.fields))
     if unknown:
@@ -185,11 +187,7 @@ def _lacking(place: Place, split: str, part: SplitSource, spec: TaskSpec, allowe
     return {field: int(count) for field, count in zip(fields, row, strict=True) if count}
 
 
-def _told(part: SplitSource) -> str:
-    return part.name.sql if part.name is not None else "a query"
-
-
-def _measured(place: Place, draft: TableSource, *, exact: bool) -> TableSource:
+def _measured(place: SchemaRef, draft: Tables, *, exact: bool) -> Tables:
     """The source with counts and fingerprints."""
     counts: dict[str, int] = {}
     for split, part in draft.splits.items():

@@ -11,14 +11,15 @@ from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.dataset_manifest import DatasetManifest
 from soaptune.handles.ledger import RowLedger
+from soaptune.handles.location import Tables, TableSplit
 from soaptune.handles.preparation.prepare import Sizes, split_table
 from soaptune.handles.preparation.prepare import deduplicate_tables as deduplicate_hashes
 from soaptune.handles.writing import fingerprint_splits
 from soaptune.snowflake.names import Name, quote
 from soaptune.snowflake.tables import sql as tablesql
 from soaptune.snowflake.tables.dataset import TableDataset
-from soaptune.snowflake.tables.query import Place, loaded, strings
-from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, ROW, SplitSource, TableSource
+from soaptune.snowflake.tables.query import SchemaRef, loaded, strings
+from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, ROW, table_of
 from soaptune.snowflake.tables.write import Claim, account_print, column_names, save, split_names, write_ledger
 
 __all__ = ["deduplicate_tables", "save_dataset", "split_tables"]
@@ -38,7 +39,7 @@ def deduplicate_tables(dataset: TableDataset, *, into: str | None) -> TableDatas
     return _derive(dataset, kept, ledger, {"step": "deduplicate"}, into, "UNIQUE")
 
 
-def save_dataset(place: Place, dataset: Dataset, name: str, *, overwrite: bool) -> TableDataset:
+def save_dataset(place: SchemaRef, dataset: Dataset, name: str, *, overwrite: bool) -> TableDataset:
     """Does what `soaptune.snowflake.backend.SnowflakeBackend.save` says."""
     target = place.name(name)
     place = place.at(target)
@@ -98,7 +99,7 @@ def _hashes(dataset: TableDataset, fields: Sequence[str]) -> dict[str, Table]:
 
 
 def _write(
-    place: Place,
+    place: SchemaRef,
     dataset: TableDataset,
     target: Name,
     ids: Mapping[str, list[str]],
@@ -114,13 +115,13 @@ def _write(
     # Types are known where all splits had the same ones.
     schema = next(iter(parts)).arrow_schema if alike else ""
     splits = {
-        split: SplitSource(
+        split: TableSplit(
             table=(table.database, table.schema, table.name), columns=named, order=ROW, arrow_schema=schema
         )
         for split, table in tables.items()
     }
     ledger_table = Name(place.database, place.schema, f"{target.name}_LEDGER")
-    draft = TableSource(
+    draft = Tables(
         database=place.database,
         db_schema=place.schema,
         name=target.name,
@@ -128,7 +129,7 @@ def _write(
         ledger=(ledger_table.database, ledger_table.schema, ledger_table.name),
         manifest=manifest,
     )
-    read = [part.name for part in parts]
+    read = [table_of(part) for part in parts]
     more = {"ledger": fingerprint_table(ledger.table())}
     with Claim(place, draft, more, overwrite=overwrite, reads=read) as claim:
         if claim.found is not None:
@@ -147,7 +148,7 @@ def _write(
     return TableDataset(place, done)
 
 
-def _copy(place: Place, dataset: TableDataset, target: Name, ids: list[str], named: Mapping[str, str]) -> None:
+def _copy(place: SchemaRef, dataset: TableDataset, target: Name, ids: list[str], named: Mapping[str, str]) -> None:
     """Writes the rows of some ids into a new table, in their order; they do not leave the account."""
     wanted = strings({"id": ids, "row": [str(number) for number in range(len(ids))]})
 

@@ -15,7 +15,7 @@ from soaptune.errors import DataError
 from soaptune.snowflake.names import Name, parse, quote
 from soaptune.snowflake.session import Connection
 
-__all__ = ["ALREADY_THERE", "Place", "loaded", "strings"]
+__all__ = ["ALREADY_THERE", "SchemaRef", "loaded", "strings"]
 
 ALREADY_THERE = 2002
 """Snowflake's number of the error that an object is there already."""
@@ -24,7 +24,7 @@ _PIECE = 100_000
 
 
 @dataclass(frozen=True)
-class Place:
+class SchemaRef:
     """A schema in which tables are looked for and written.
 
     Attributes:
@@ -41,9 +41,9 @@ class Place:
         """The full name of what a person wrote; see `soaptune.snowflake.names.parse`."""
         return parse(text, database=self.database, schema=self.schema)
 
-    def at(self, name: Name) -> Place:
+    def at(self, name: Name) -> SchemaRef:
         """The schema that an object is in."""
-        return Place(self.connection, name.database, name.schema)
+        return SchemaRef(self.connection, name.database, name.schema)
 
     def arrow(self, what: str, sql: str) -> Table:
         """The rows of a query as a `pyarrow.Table`.
@@ -75,7 +75,7 @@ class Place:
 
 
 @contextlib.contextmanager
-def loaded(session: Any, place: Place, table: Table) -> Generator[str, None, None]:
+def loaded(session: Any, place: SchemaRef, table: Table) -> Generator[str, None, None]:
     """A temporary table of texts, gone when the block ends; its columns are ``C0``, ``C1`` and so on.
 
     Args:

@@ -10,11 +10,12 @@ from typing import Any
 from soaptune.common.fingerprint import fingerprint
 from soaptune.common.wording import did_you_mean
 from soaptune.errors import BackendError, DataError
+from soaptune.handles.location import TableSplit
 from soaptune.snowflake.names import Name, fold, quote
 from soaptune.snowflake.session import NOT_FOUND, error_number
 from soaptune.snowflake.tables import sql as tablesql
-from soaptune.snowflake.tables.query import Place
-from soaptune.snowflake.tables.spec import ROW, SplitSource
+from soaptune.snowflake.tables.query import SchemaRef
+from soaptune.snowflake.tables.spec import ROW, table_of
 
 __all__ = ["find_source", "match_columns", "names_of"]
 
@@ -22,7 +23,7 @@ _VERSION = re.compile(r"snow://dataset/(?P<name>.+)/versions/(?P<version>[^/]+)/
 _QUERY = re.compile(r"\s*(\(\s*)?(select|with)\b", re.IGNORECASE)
 
 
-def find_source(place: Place, text: str) -> SplitSource:
+def find_source(place: SchemaRef, text: str) -> TableSplit:
     """What a person means by a table's name, a query or the address of a Dataset's version; its columns are left open.
 
     Args:
@@ -34,14 +35,14 @@ def find_source(place: Place, text: str) -> SplitSource:
     """
     if version := _VERSION.fullmatch(text.strip()):
         copy = _copy_of(place, version["name"], version["version"])
-        return SplitSource(table=(copy.database, copy.schema, copy.name), columns={})
+        return TableSplit(table=(copy.database, copy.schema, copy.name), columns={})
     if _QUERY.match(text):
-        return SplitSource(sql=text, columns={})
+        return TableSplit(sql=text, columns={})
     name = place.name(text)
-    return SplitSource(table=(name.database, name.schema, name.name), columns={})
+    return TableSplit(table=(name.database, name.schema, name.name), columns={})
 
 
-def _copy_of(place: Place, name: str, version: str) -> Name:
+def _copy_of(place: SchemaRef, name: str, version: str) -> Name:
     """The table with the rows of a Dataset's version, which never change: copied once, inside the account."""
     dataset = place.name(name)
     digest = fingerprint({"dataset": dataset.sql, "version": version}).removeprefix("sha256:")[:12].upper()
@@ -58,7 +59,7 @@ def _copy_of(place: Place, name: str, version: str) -> Name:
     return table
 
 
-def names_of(place: Place, part: SplitSource) -> list[str]:
+def names_of(place: SchemaRef, part: TableSplit) -> list[str]:
     """The exact names of a table's or a query's columns.
 
     Raises:
@@ -69,13 +70,13 @@ def names_of(place: Place, part: SplitSource) -> list[str]:
         sql = f"SELECT * FROM {tablesql.relation(part)} AS {quote('T')} LIMIT 0"
         return list(place.arrow("looking at a table's columns", sql).column_names)
     except BackendError as error:
-        if part.name is not None and error_number(error) in NOT_FOUND:
-            raise DataError(f"There is no table {part.name}, or your role may not read it.") from error
+        if table_of(part) is not None and error_number(error) in NOT_FOUND:
+            raise DataError(f"There is no table {table_of(part)}, or your role may not read it.") from error
         raise
 
 
 def match_columns(
-    names: list[str], part: SplitSource, fields: Sequence[str], given: Mapping[str, str]
+    names: list[str], part: TableSplit, fields: Sequence[str], given: Mapping[str, str]
 ) -> dict[str, str]:
     """Finds the columns of a dataset among those of a table.
 
@@ -105,7 +106,7 @@ def match_columns(
             found[column] = hit
         elif wanted or column in fields:
             raise DataError(
-                f"{part.name or 'The query'} has no column {wanted or column!r}"
+                f"{table_of(part) or 'The query'} has no column {wanted or column!r}"
                 f"{did_you_mean(wanted or column, names)}. Name it with columns={{{column!r}: '...'}}."
             )
     rest = [n for n in names if n not in found.values() and n not in found and n != ROW]

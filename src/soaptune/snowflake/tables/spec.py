@@ -1,6 +1,6 @@
-"""Where a dataset lies in an account, as pure data: it travels in handles, job specs and the files of a job.
+"""Datasets in tables as text: how their place and the types of their columns are written and read.
 
-The text form is ``tables:`` and compact JSON. Nothing here knows Snowflake's SDK, and no rows are in it.
+Nothing here knows Snowflake's SDK, and no rows are in it.
 """
 
 from __future__ import annotations
@@ -10,19 +10,29 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
-from typing_extensions import Self
+from pydantic import ValidationError
 
 from soaptune.common.arrow import arrow
-from soaptune.config import Config, summary
+from soaptune.config import summary
 from soaptune.errors import DataError
-from soaptune.handles.dataset_manifest import DatasetManifest
+from soaptune.handles.location import Tables, TableSplit
 from soaptune.snowflake.names import Name
 
-__all__ = ["ACCOUNT_PRINT", "ROW", "SCHEME", "SplitSource", "TableSource", "read_schema", "write_schema"]
+__all__ = [
+    "ACCOUNT_PRINT",
+    "ROW",
+    "described",
+    "is_old_address",
+    "moved",
+    "read_schema",
+    "read_tables",
+    "table_beside",
+    "table_of",
+    "write_schema",
+    "write_tables",
+]
 
-SCHEME = "tables:"
-"""What the address of a dataset in tables begins with."""
+_OLD_PREFIX = "tables:"
 
 ROW = "SOAPTUNE_ROW"
 """The column of our own tables that keeps the order of the rows, from 0."""
@@ -31,107 +41,64 @@ ACCOUNT_PRINT = "account-sha256:"
 """What a fingerprint begins with that was computed by SQL, from rows that no client has read."""
 
 
-class SplitSource(Config):
-    """The rows of one split: a table or a query."""
-
-    table: tuple[str, str, str] | None = None
-    """Database, schema and name of the table, exact."""
-
-    sql: str | None = None
-    """A query, as the user wrote it."""
-
-    columns: dict[str, str]
-    """For each column of the dataset its exact name in the table."""
-
-    order: str | None = None
-    """The column that keeps the order of the rows; without one they are ordered by their content."""
-
-    made_ids: bool = False
-    """Whether ids are counted, because the table has none."""
-
-    prefixed_ids: bool = False
-    """Whether the split's name is put before ids, since some stand in several splits."""
-
-    complete: bool = False
-    """Whether rows that lack a field are left out."""
-
-    arrow_schema: str = ""
-    """The types of the dataset's columns (Arrow's IPC form, base64); empty for the user's own tables."""
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.table is None) == (self.sql is None):
-            raise ValueError("a split is either a table or a query")
-        return self
-
-    @property
-    def name(self) -> Name | None:
-        """The table's full name, where it is a table."""
-        return Name(*self.table) if self.table else None
+def table_of(part: TableSplit) -> Name | None:
+    """The full name of a split's table; None where it is a query."""
+    return Name(*part.table) if part.table else None
 
 
-class TableSource(Config):
-    """A dataset in an account."""
+def described(part: TableSplit) -> str:
+    """The table of a split for a message, or that it is a query."""
+    return Name(*part.table).sql if part.table else "a query"
 
-    database: str
-    """Database in which further tables of the dataset are written; exact, as all names here."""
 
-    db_schema: str
-    """Schema in which they are written."""
+def table_beside(source: Tables, suffix: str) -> Name:
+    """The table of a dataset's name with a suffix: with ``"LEDGER"`` it is ``SOAP_LEDGER``."""
+    return Name(source.database, source.db_schema, f"{source.name}_{suffix}")
 
-    name: str
-    """The name that the tables begin with (``SOAP`` of ``SOAP_TRAIN``)."""
 
-    splits: dict[str, SplitSource] = Field(min_length=1)
-    """Where each split lies."""
+def read_tables(text: str) -> Tables:
+    """Reads what a manifest, a table of manifests or a job's record says of where a dataset lies.
 
-    ledger: tuple[str, str, str] | None = None
-    """The table of the row ledger; without one all rows count as kept."""
+    Args:
+        text: JSON. The first release put ``tables:`` before it.
 
-    prints: dict[str, str] = Field(default_factory=dict[str, str])
-    """For each split its fingerprint as SQL computes it."""
+    Raises:
+        DataError: It does not describe a dataset in tables, or another release of soaptune wrote it.
+    """
+    try:
+        return Tables.model_validate(json.loads(text.removeprefix(_OLD_PREFIX)))
+    except json.JSONDecodeError as error:
+        raise DataError("This does not describe a dataset in tables: it is not JSON.") from error
+    except ValidationError as error:
+        message = f"The place of a dataset in tables cannot be read by this soaptune: {summary(error)}"
+        raise DataError(message) from error
 
-    manifest: DatasetManifest
-    """What the dataset says about itself."""
 
-    @property
-    def uri(self) -> str:
-        """The address as text: the same source gives the same bytes."""
-        said = self.model_dump(mode="json", exclude_defaults=True)
-        return SCHEME + json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+def is_old_address(text: str) -> bool:
+    """Whether a text is an address as the first release wrote it."""
+    return text.startswith(_OLD_PREFIX)
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Reads an address, or the JSON in it alone.
 
-        Raises:
-            DataError: It is no such address, or another release of soaptune wrote it.
-        """
-        try:
-            return cls.model_validate(json.loads(text.removeprefix(SCHEME)))
-        except json.JSONDecodeError as error:
-            raise DataError("This is not the address of a dataset in tables: 'tables:' and JSON are needed.") from error
-        except ValidationError as error:
-            message = f"The address of a dataset in tables cannot be read by this soaptune: {summary(error)}"
-            raise DataError(message) from error
+def write_tables(source: Tables) -> str:
+    """Where a dataset lies, as text: the same place gives the same bytes."""
+    content = source.model_dump(mode="json", exclude_defaults=True)
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
-    def at(self, database: str, schema: str) -> Self:
-        """The dataset whose manifest was found in a schema, which may have been cloned or renamed since it was written.
 
-        Args:
-            database: The exact name of the database.
-            schema: The exact name of the schema.
-        """
-        splits = {
-            split: part.replace(table=(database, schema, part.table[2])) if part.table else part
-            for split, part in self.splits.items()
-        }
-        ledger = (database, schema, self.ledger[2]) if self.ledger else None
-        return self.replace(database=database, db_schema=schema, splits=splits, ledger=ledger)
+def moved(source: Tables, database: str, schema: str) -> Tables:
+    """The dataset whose manifest was found in a schema, which may have been cloned or renamed since it was written.
 
-    def beside(self, suffix: str) -> Name:
-        """The table of the dataset's name with a suffix: ``beside("LEDGER")`` is ``SOAP_LEDGER``."""
-        return Name(self.database, self.db_schema, f"{self.name}_{suffix}")
+    Args:
+        source: What the manifest says.
+        database: The exact name of the database.
+        schema: The exact name of the schema.
+    """
+    splits = {
+        split: part.replace(table=(database, schema, part.table[2])) if part.table else part
+        for split, part in source.splits.items()
+    }
+    ledger = (database, schema, source.ledger[2]) if source.ledger else None
+    return source.replace(database=database, db_schema=schema, splits=splits, ledger=ledger)
 
 
 def write_schema(schema: Any) -> str:

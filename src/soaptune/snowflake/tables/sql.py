@@ -9,8 +9,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from soaptune.common.fingerprint import fingerprint
+from soaptune.handles.location import TableSplit
 from soaptune.snowflake.names import literal, quote
-from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, SplitSource
+from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, table_of
 
 __all__ = ["BUCKETS", "bucket_print", "digest", "print_of", "prints", "relation", "row_text", "rows", "text"]
 
@@ -23,14 +24,15 @@ _SPACES = "".join(map(chr, [*range(9, 14), *range(28, 33), 0x85, 0xA0, 0x1680, *
 """What Python's `str.split` takes for white space, so that rows that are equal here are equal in a local dataset."""
 
 
-def relation(source: SplitSource) -> str:
+def relation(source: TableSplit) -> str:
     """What stands behind FROM for a split.
 
     Args:
         source: The split.
     """
-    if source.name is not None:
-        return source.name.sql
+    name = table_of(source)
+    if name is not None:
+        return name.sql
     # The closing parenthesis on a line of its own: the query may end with a comment.
     return f"(\n{(source.sql or '').strip().rstrip(';')}\n)"
 
@@ -40,7 +42,7 @@ def text(column: str) -> str:
     return f"CAST({quote(column)} AS VARCHAR)"
 
 
-def rows(split: str, source: SplitSource, *, fields: Sequence[str], columns: Iterable[str] | None = None) -> str:
+def rows(split: str, source: TableSplit, *, fields: Sequence[str], columns: Iterable[str] | None = None) -> str:
     """A query over a split whose columns have the dataset's names, and ``SOAPTUNE_ROW``, the number of the row.
 
     Args:
@@ -74,7 +76,7 @@ def rows(split: str, source: SplitSource, *, fields: Sequence[str], columns: Ite
     return f"SELECT * FROM ({query}) AS {quote('C')} WHERE {lacking or 'TRUE'}"
 
 
-def _id(split: str, source: SplitSource, number: str) -> str:
+def _id(split: str, source: TableSplit, number: str) -> str:
     if source.made_ids:
         counted = f"CAST({number} AS VARCHAR)"
         # Not LPAD, which would cut off what is longer.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from soaptune.handles.dataset import Dataset
     from soaptune.snowflake.tables.dataset import TableDataset
-    from soaptune.snowflake.tables.query import Place
+    from soaptune.snowflake.tables.query import SchemaRef
     from soaptune.tasks.spec import HasSpec, TaskSpec
 
 __all__ = ["TableStore"]
@@ -20,7 +20,7 @@ class TableStore(ABC):
 
     @property
     @abstractmethod
-    def _place(self) -> Place:
+    def schema_ref(self) -> SchemaRef:
         """The schema, and the way to it."""
 
     def dataset(self, name: str, *, task: TaskSpec | HasSpec | None = None) -> TableDataset:
@@ -40,7 +40,7 @@ class TableStore(ABC):
         """
         from soaptune.snowflake.tables.load import open_dataset
 
-        return open_dataset(self._place, name, task=task)
+        return open_dataset(self.schema_ref, name, task=task)
 
     def load_dataset(
         self,
@@ -78,7 +78,7 @@ class TableStore(ABC):
         from soaptune.snowflake.tables.load import load_dataset
 
         return load_dataset(
-            self._place,
+            self.schema_ref,
             source,
             task=task,
             columns=columns,
@@ -109,4 +109,4 @@ class TableStore(ABC):
         """
         from soaptune.snowflake.tables.prepare import save_dataset
 
-        return save_dataset(self._place, dataset, name, overwrite=overwrite)
+        return save_dataset(self.schema_ref, dataset, name, overwrite=overwrite)

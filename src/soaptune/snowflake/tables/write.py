@@ -11,12 +11,14 @@ from soaptune.common.arrow import Table, arrow
 from soaptune.common.fingerprint import fingerprint, fingerprint_table
 from soaptune.errors import BackendError, DataError
 from soaptune.handles.dataset import Dataset
+from soaptune.handles.dataset_manifest import NOT_CONTENT
 from soaptune.handles.ledger import LedgerRow, RowLedger
+from soaptune.handles.location import Tables, TableSplit
 from soaptune.snowflake.names import Name, literal, quote
 from soaptune.snowflake.session import error_number
 from soaptune.snowflake.tables import sql as tablesql
-from soaptune.snowflake.tables.query import ALREADY_THERE, Place, loaded
-from soaptune.snowflake.tables.spec import ROW, SplitSource, TableSource, write_schema
+from soaptune.snowflake.tables.query import ALREADY_THERE, SchemaRef, loaded
+from soaptune.snowflake.tables.spec import ROW, described, moved, read_tables, table_beside, table_of, write_schema
 from soaptune.snowflake.tables.types import as_text, sql_type
 
 __all__ = ["Claim", "account_print", "column_names", "save", "split_names", "text_columns", "write_ledger"]
@@ -44,7 +46,7 @@ def column_names(columns: list[str]) -> dict[str, str]:
     return found
 
 
-def split_names(place: Place, name: str, splits: list[str]) -> dict[str, Name]:
+def split_names(place: SchemaRef, name: str, splits: list[str]) -> dict[str, Name]:
     """The table of each split: ``SOAP_TRAIN`` for the split ``train`` of ``SOAP``.
 
     Raises:
@@ -62,7 +64,7 @@ def text_columns(columns: list[str], fields: tuple[str, ...]) -> list[str]:
     return sorted({column for column in columns if column in {"id", "group", "facts", *fields}})
 
 
-def account_print(place: Place, split: str, source: TableSource) -> str:
+def account_print(place: SchemaRef, split: str, source: Tables) -> str:
     """The print of a split as SQL computes it: no text leaves the account.
 
     Raises:
@@ -75,7 +77,7 @@ def account_print(place: Place, split: str, source: TableSource) -> str:
     return tablesql.print_of({str(bucket): (int(count), str(hashed)) for bucket, count, hashed in rows})
 
 
-def save(place: Place, dataset: Dataset, name: str, *, overwrite: bool) -> TableSource:
+def save(place: SchemaRef, dataset: Dataset, name: str, *, overwrite: bool) -> Tables:
     """Writes a dataset of this machine into tables.
 
     Args:
@@ -95,7 +97,7 @@ def save(place: Place, dataset: Dataset, name: str, *, overwrite: bool) -> Table
     named = column_names(list(dict.fromkeys(c for t in tables.values() for c in t.column_names)))
     targets = split_names(place, name, list(tables))
     fields = dataset.task.fields
-    splits: dict[str, SplitSource] = {}
+    splits: dict[str, TableSplit] = {}
     prints: dict[str, str] = {}
     texts: dict[str, Table] = {}
     for split, table in tables.items():
@@ -105,13 +107,13 @@ def save(place: Place, dataset: Dataset, name: str, *, overwrite: bool) -> Table
         hashed = [texts[split].column(c).to_pylist() for c in text_columns(table.column_names, fields)]
         prints[split] = tablesql.bucket_print(tablesql.row_text(row) for row in zip(*hashed, strict=True))
         target = targets[split]
-        splits[split] = SplitSource(
+        splits[split] = TableSplit(
             table=(target.database, target.schema, target.name),
             columns={column: named[column] for column in table.column_names},
             order=ROW,
             arrow_schema=write_schema(table.schema),
         )
-    source = TableSource(
+    source = Tables(
         database=place.database,
         db_schema=place.schema,
         name=name,
@@ -132,7 +134,7 @@ def save(place: Place, dataset: Dataset, name: str, *, overwrite: bool) -> Table
     return source
 
 
-def _write(place: Place, target: Name, texts: Table, columns: Mapping[str, str], types: Mapping[str, str]) -> None:
+def _write(place: SchemaRef, target: Name, texts: Table, columns: Mapping[str, str], types: Mapping[str, str]) -> None:
     pa = arrow()
     numbers = pa.array([str(number) for number in range(texts.num_rows)], pa.string())
     sent = texts.append_column(ROW, numbers)
@@ -149,7 +151,7 @@ def _write(place: Place, target: Name, texts: Table, columns: Mapping[str, str],
     place.connection.call(f"writing the table {target.name}", work)
 
 
-def write_ledger(place: Place, target: Name, ledger: RowLedger) -> None:
+def write_ledger(place: SchemaRef, target: Name, ledger: RowLedger) -> None:
     """Writes a row ledger into a table.
 
     Raises:
@@ -172,8 +174,8 @@ class Claim:
 
     def __init__(
         self,
-        place: Place,
-        source: TableSource,
+        place: SchemaRef,
+        source: Tables,
         more: Mapping[str, Any],
         *,
         overwrite: bool,
@@ -189,13 +191,13 @@ class Claim:
             reads: The tables that the rows come from.
         """
         self._reads = set(reads)
-        said = source.manifest.model_dump(mode="json", exclude={"created_with"})
+        said = source.manifest.model_dump(mode="json", exclude=set(NOT_CONTENT))
         self._id = fingerprint({"manifest": said, **more}).removeprefix("sha256:")
         self._place = place
         self._source = source
         self._overwrite = overwrite
-        self._table = source.beside("MANIFEST")
-        self.found: TableSource | None = None
+        self._table = table_beside(source, "MANIFEST")
+        self.found: Tables | None = None
 
     def __enter__(self) -> Claim:
         """Claims the name.
@@ -204,11 +206,11 @@ class Claim:
             DataError: Tables are in the way.
         """
         source, place = self._source, self._place
-        tables = [split.name.name for split in source.splits.values() if split.name]
-        there = place.there([self._table.name, *tables, source.beside("LEDGER").name])
+        tables = [name.name for split in source.splits.values() if (name := table_of(split)) is not None]
+        there = place.there([self._table.name, *tables, table_beside(source, "LEDGER").name])
         owner = self._owner() if self._table.name in there else None
         # What a cloned schema's manifest says of tables means those of the clone.
-        old = TableSource.parse(owner[1]).at(place.database, place.schema) if owner and owner[1] else None
+        old = moved(read_tables(owner[1]), place.database, place.schema) if owner and owner[1] else None
         if owner is not None and owner[0] == self._id:
             self.found = old
             return self
@@ -217,7 +219,7 @@ class Claim:
                 f"{place.database}.{place.schema} has the table(s) {', '.join(there)} already. Choose another name, or "
                 "replace them with overwrite=True."
             )
-        if self._reads & {split.name for split in source.splits.values()}:
+        if self._reads & {table_of(split) for split in source.splits.values()}:
             raise DataError(
                 f"{source.name}: a dataset cannot replace the tables that it is read from. Choose another name."
             )
@@ -230,8 +232,9 @@ class Claim:
             if error_number(error) != ALREADY_THERE or (self._owner() or ("", ""))[0] != self._id:
                 raise
         for split in (old.splits if old else {}).values():
-            if split.name is not None and split.name.name not in tables:
-                place.connection.rows("removing an old split", f"DROP TABLE IF EXISTS {split.name.sql}")
+            name = table_of(split)
+            if name is not None and name.name not in tables:
+                place.connection.rows("removing an old split", f"DROP TABLE IF EXISTS {name.sql}")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -242,12 +245,12 @@ class Claim:
             owner = self._owner()
             if owner is None or owner[0] != self._id or owner[1]:
                 return
-            names = [split.name for split in self._source.splits.values()]
-            for name in (*names, self._source.beside("LEDGER"), self._table):
+            names = [table_of(split) for split in self._source.splits.values()]
+            for name in (*names, table_beside(self._source, "LEDGER"), self._table):
                 if name is not None:
                     self._place.connection.rows("removing what was begun", f"DROP TABLE IF EXISTS {name.sql}")
 
-    def finish(self, source: TableSource) -> None:
+    def finish(self, source: Tables) -> None:
         """Says that all tables are there, after comparing their rows with what was sent.
 
         Raises:
@@ -256,7 +259,8 @@ class Claim:
         for split in source.splits:
             if account_print(self._place, split, source) != source.prints[split]:
                 raise DataError(
-                    f"{source.splits[split].name}: its rows are not those that were sent. Is somebody else writing it?"
+                    f"{described(source.splits[split])}: its rows are not those that were sent. Is somebody else "
+                    "writing it?"
                 )
         sql = f"UPDATE {self._table.sql} SET DOCUMENT = ? WHERE WRITE_ID = ?"
         document = json.dumps(source.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False)

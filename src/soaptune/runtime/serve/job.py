@@ -1,7 +1,6 @@
-"""The serving job: loads the model, listens, and says where it listens once it can answer.
+"""The serving job: loads the model, listens, and writes where it listens once it can answer.
 
-Runs in a job's ``app/`` folder as ``python -m soaptune.runtime.serve step.json`` until it is told to end;
-``../output/manifest.json`` is there as soon as the endpoint answers.
+It runs until it is stopped; ``../output/manifest.json`` is there as soon as the endpoint answers.
 """
 
 from __future__ import annotations
@@ -11,47 +10,52 @@ import logging
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
 
 import uvicorn
-from pydantic import ValidationError
 
-from soaptune.common.files import MANIFEST, read_json, write_json
-from soaptune.config import summary
-from soaptune.deploy.plan import MODEL_INPUT, ServePlan
+from soaptune.common.files import MANIFEST, write_json
+from soaptune.deploy.payload import ServePayload
 from soaptune.engines import Completion, GenerationRequest
-from soaptune.errors import BackendError, ConfigError, DataError, EngineError, SoaptuneError
+from soaptune.errors import BackendError, DataError, EngineError
 from soaptune.handles.endpoint import EndpointManifest
 from soaptune.handles.model import Model
+from soaptune.jobs.place import Place
 from soaptune.runtime.engines.loading import load_model
 from soaptune.runtime.engines.transformers import TransformersEngine
+from soaptune.runtime.inputs import MODEL
 from soaptune.runtime.serve.answering import Answerer
 from soaptune.runtime.serve.app import build_app
 from soaptune.runtime.serve.batching import Batcher
 from soaptune.runtime.serve.limits import Guard
 from soaptune.tasks import rendering
 
-__all__ = ["main", "serve"]
+__all__ = ["serve"]
 
 _BACKLOG = 2_048
 _DRAIN_SECONDS = 10
 _WARM_UP_TOKENS = 8
 
 
-def serve(plan: ServePlan, output: Path) -> None:
+def serve(plan: ServePayload, place: Place, output: Path) -> str:
     """Serves until the process is told to end.
 
     Args:
         plan: What to serve, and where.
+        place: Where the job runs.
         output: The folder that gets the manifest.
+
+    Returns:
+        What happened, for the log.
 
     Raises:
         BackendError: The address cannot be listened at.
         DataError: The model is not the one that the plan is for.
         EngineError: The model cannot be loaded or cannot answer.
     """
-    model = Model.open(MODEL_INPUT)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    logging.getLogger("soaptune.serve").setLevel(logging.INFO)
+    model = Model.open(MODEL)
     if model.fingerprint != plan.model_fingerprint:
         raise DataError("the model is not the one that this endpoint was planned for")
     # Before the model is loaded, which can take minutes.
@@ -67,6 +71,7 @@ def serve(plan: ServePlan, output: Path) -> None:
         model_fingerprint=plan.model_fingerprint,
         report_fingerprint=plan.report_fingerprint,
         synthetic=plan.synthetic,
+        plan_fingerprint=place.plan,
         pid=os.getpid(),
     )
     # uvicorn ends well on these signals and then sends them to the process again, which must not die of them.
@@ -74,6 +79,7 @@ def serve(plan: ServePlan, output: Path) -> None:
         signal.signal(number, _outlive)
     asyncio.run(_run(app, listener, manifest, output))
     batcher.close()
+    return f"{plan.name} was stopped"
 
 
 def _outlive(_number: int, _frame: object) -> None:
@@ -100,16 +106,13 @@ async def _run(app: Guard, listener: socket.socket, manifest: EndpointManifest, 
     await serving
 
 
-def _load(plan: ServePlan, model: Model) -> TransformersEngine:
+def _load(plan: ServePayload, model: Model) -> TransformersEngine:
     if plan.base is None:
         return TransformersEngine(*load_model(model.weights))
-    loaded = load_model(
-        model.weights, base=plan.base, revision=plan.base_revision, cache_dir=plan.cache_dir, merge=True
-    )
-    return TransformersEngine(*loaded)
+    return TransformersEngine(*load_model(model.weights, base=plan.base, merge=True))
 
 
-def _warm_up(plan: ServePlan, answerer: Answerer) -> None:
+def _warm_up(plan: ServePayload, answerer: Answerer) -> None:
     """Answers once, so that what cannot work fails here and the first caller need not wait for what is made once."""
     messages = rendering.messages(plan.task, dict.fromkeys(plan.task.input_fields, "."))
     question = GenerationRequest(
@@ -140,27 +143,3 @@ def _url(host: str, listener: socket.socket) -> str:
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     port = int(listener.getsockname()[1])
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the job; returns its exit status."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if len(given) != 1:
-        print("usage: python -m soaptune.runtime.serve step.json", file=sys.stderr)
-        return 2
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    logging.getLogger("soaptune.serve").setLevel(logging.INFO)
-    try:
-        try:
-            plan = ServePlan.model_validate(read_json(Path(given[0])))
-        except ValidationError as error:
-            raise ConfigError(f"{given[0]}: {summary(error)}") from error
-        serve(plan, Path("..") / "output")
-    except SoaptuneError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

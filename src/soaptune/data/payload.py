@@ -1,4 +1,4 @@
-"""What a generation job is told: pure data, written into the job's payload as ``step.json``."""
+"""What a generation job is given, as pure data: its ``step.json``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from soaptune.config import Config
 from soaptune.generation.protocol import Pools
 from soaptune.tasks.spec import TaskSpec
 
-__all__ = ["CortexPlan", "GeneratePlan", "Mode", "Shares"]
+__all__ = ["CortexPayload", "GeneratePayload", "Mode", "Shares"]
 
 Mode = Literal["heuristic", "cortex"]
 """Ways to make examples: ``heuristic`` fills templates, ``cortex`` has a model of Snowflake write the outputs."""
@@ -19,7 +19,7 @@ Shares = str | tuple[int | float, ...] | dict[str, int | float]
 """How large splits are; see `soaptune.handles.preparation.prepare.target_sizes`."""
 
 
-class GeneratePlan(Config):
+class GeneratePayload(Config):
     """Everything that the rows of a generated dataset depend on."""
 
     task: TaskSpec
@@ -40,19 +40,14 @@ class GeneratePlan(Config):
     """Which values and templates are used."""
     deduplicate: bool
     """Whether rows that repeat an earlier one are left out."""
-    table: str | None = None
-    """On Snowflake the full name, as SQL, that the tables begin with; without it the dataset is a folder."""
-    overwrite: bool = False
-    """Whether tables that are there already are replaced."""
 
     @property
     def how(self) -> dict[str, Any]:
         """What the rows depend on, for the dataset's manifest: the same wherever they are made and kept."""
-        said = self.model_dump(mode="json", exclude={"task", "table", "overwrite"})
-        return {"step": "generate", **said}
+        return {"step": "generate", **self.model_dump(mode="json", exclude={"task"})}
 
 
-class CortexPlan(Config):
+class CortexPayload(Config):
     """What a generation job in mode ``cortex`` is told."""
 
     mode: Literal["cortex"] = "cortex"
@@ -65,10 +60,6 @@ class CortexPlan(Config):
     """Where the inputs are: a table, a query, or the address of a Dataset's version."""
     columns: dict[str, str] = Field(default_factory=dict[str, str])
     """The column for an input field, where it has another name."""
-    table: str
-    """The full name, as SQL, that the tables begin with."""
-    overwrite: bool = False
-    """Whether tables that are there already are replaced."""
     num_samples: int | None = None
     """How many rows are asked at most; all of them when None."""
     seed: int = Field(ge=0)
@@ -85,4 +76,4 @@ class CortexPlan(Config):
     @property
     def how(self) -> dict[str, Any]:
         """How the rows were made, for the dataset's manifest."""
-        return {"step": "generate", **self.model_dump(mode="json", exclude={"task", "table", "overwrite"})}
+        return {"step": "generate", **self.model_dump(mode="json", exclude={"task"})}
