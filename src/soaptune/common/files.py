@@ -17,7 +17,16 @@ from typing import Any
 
 from soaptune.errors import DataError
 
-__all__ = ["MANIFEST", "atomic_dir", "read_json", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "MANIFEST",
+    "atomic_dir",
+    "cache_folder",
+    "parse_json",
+    "read_json",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
 
 MANIFEST = "manifest.json"
 """The file that makes a folder a finished one."""
@@ -99,17 +108,37 @@ def read_json(path: str | Path) -> Any:
         DataError: The file is missing or cannot be read, is not UTF-8, or is not JSON.
     """
     try:
-        return json.loads(Path(path).read_bytes().decode("utf-8-sig"))
+        data = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    return parse_json(data, where=str(path))
+
+
+def parse_json(data: bytes, *, where: str) -> Any:
+    """Reads the content of a JSON file.
+
+    Args:
+        data: The content.
+        where: The file, for messages.
+
+    Raises:
+        DataError: It is not UTF-8, or is not JSON.
+    """
+    try:
+        return json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}).") from error
+        raise DataError(f"{where} is not UTF-8 text (byte {error.start}).") from error
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}.") from error
+        raise DataError(f"{where}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}.") from error
     except RecursionError as error:
-        raise DataError(f"{path} is nested too deeply.") from error
+        raise DataError(f"{where} is nested too deeply.") from error
+
+
+def cache_folder() -> Path:
+    """The folder for what can be had again: ``~/.cache/soaptune``, or below ``XDG_CACHE_HOME``. It is not made here."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "soaptune"
 
 
 @contextmanager

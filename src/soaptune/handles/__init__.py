@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from soaptune.common.files import MANIFEST, read_json
+from soaptune.common.files import MANIFEST
 from soaptune.errors import DataError
+from soaptune.handles.manifests import kind_of
+from soaptune.handles.storage import FolderFiles
 
 if TYPE_CHECKING:
     from soaptune.handles.dataset import Dataset
@@ -41,8 +43,7 @@ def open_handle(path: str | Path) -> Handle:
         DataError: The folder has no manifest, or one of an unknown kind.
     """
     folder = Path(path)
-    data = read_json(folder / MANIFEST)
-    kind = cast("dict[str, Any]", data).get("kind") if isinstance(data, dict) else None
+    kind = kind_of(FolderFiles(folder))
     if kind not in _HANDLES:
         known = ", ".join(_HANDLES)
         raise DataError(f"{folder / MANIFEST} is of kind {kind!r}; this soaptune knows {known}.")

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
 from typing_extensions import Self
 
-from soaptune.common.files import MANIFEST, read_json
+from soaptune.common.files import MANIFEST
 from soaptune.common.wording import did_you_mean
-from soaptune.config import Config, summary
-from soaptune.errors import BackendError, ConfigError, DataError, EngineError, MissingExtraError, RequestError
+from soaptune.config import Config
+from soaptune.errors import BackendError, ConfigError, EngineError, MissingExtraError, RequestError
+from soaptune.handles.manifests import open_manifest
+from soaptune.handles.storage import FolderFiles
 from soaptune.tasks import Task, built_in
 from soaptune.tasks.spec import TaskSpec
 
@@ -116,13 +117,7 @@ class Endpoint(Generic[OutT]):
         folder = Path(path).expanduser().resolve()
         if not (folder / MANIFEST).is_file() and (folder / "output" / MANIFEST).is_file():
             folder = folder / "output"
-        raw = read_json(folder / MANIFEST)
-        if not isinstance(raw, dict) or cast("dict[str, Any]", raw).get("kind") != "endpoint":
-            raise DataError(f"{folder / MANIFEST} does not describe an endpoint")
-        try:
-            return Endpoint[Any](EndpointManifest.model_validate(raw))
-        except ValidationError as error:
-            raise DataError(f"{folder / MANIFEST}: {summary(error)}") from error
+        return Endpoint[Any](open_manifest(FolderFiles(folder), EndpointManifest))
 
     @property
     def url(self) -> str:

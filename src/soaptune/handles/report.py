@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, FiniteFloat, PrivateAttr, ValidationError
+from pydantic import Field, FiniteFloat, PrivateAttr
 from typing_extensions import Self
 
 from soaptune.common import files
 from soaptune.common.fingerprint import fingerprint
-from soaptune.config import Config, summary
-from soaptune.errors import ConfigError, DataError
+from soaptune.config import Config
+from soaptune.handles.manifests import open_manifest
+from soaptune.handles.storage import FolderFiles
 
 __all__ = ["Difference", "EvalReport", "Metric", "ReportLineage"]
 
@@ -132,13 +133,8 @@ class EvalReport(Config):
         """
         file = Path(path)
         file = file / REPORT_FILE if file.is_dir() else file
-        if not file.is_file():
-            raise DataError(f"{file}: there is no report here; an Evaluator leaves one in its job's output folder")
-        try:
-            report = cls.model_validate(files.read_json(file))
-        except (ValidationError, ConfigError) as error:
-            what = summary(error) if isinstance(error, ValidationError) else str(error)
-            raise DataError(f"{file}: this is not a report that this version of soaptune reads ({what})") from error
+        hint = "An Evaluator leaves one in its job's output folder."
+        report = open_manifest(FolderFiles(file.parent), cls, name=file.name, hint=hint)
         report._folder = file.parent.absolute()
         return report
 

@@ -14,7 +14,7 @@ import torch
 
 from soaptune.common.files import MANIFEST, atomic_dir, write_json
 from soaptune.errors import EngineError, SoaptuneError
-from soaptune.handles.model import Model
+from soaptune.handles.folder_model import FolderModel, open_model
 from soaptune.handles.model_manifest import fingerprint_folder
 from soaptune.handles.model_ref import ModelRef
 from soaptune.runtime.engines.loading import load_model
@@ -26,7 +26,7 @@ _MERGED_TOLERANCE = 1e-4  # of the largest logit; fp32 rounding of one matrix pr
 _SAVED_TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
 
 
-def merge(model: Model, output: Path, *, base: ModelRef | None = None) -> dict[str, float]:
+def merge(model: FolderModel, output: Path, *, base: ModelRef | None = None) -> dict[str, float]:
     """Writes the merged model and its manifest to a folder of its own.
 
     Args:
@@ -83,14 +83,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(argv)
     try:
-        merge(Model.open(options.model), options.output)
+        merge(open_model(options.model), options.output)
     except SoaptuneError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _load(model: Model, base: ModelRef) -> tuple[Any, Any]:
+def _load(model: FolderModel, base: ModelRef) -> tuple[Any, Any]:
     # fp32 on the CPU whatever the machine: what is added up here must not be rounded before it is saved.
     return load_model(
         model.weights,

@@ -27,5 +27,5 @@ def test_other_folders_are_data_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'cake'; this soaptune knows dataset, model"):
         open_handle(tmp_path)
     write_json(tmp_path / "manifest.json", [])
-    with pytest.raises(DataError, match="kind None"):
+    with pytest.raises(DataError, match="is not a JSON object"):
         open_handle(tmp_path)

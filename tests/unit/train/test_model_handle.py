@@ -123,7 +123,7 @@ def test_opening_something_else_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"manifest.json"):
         Model.open(tmp_path)
     (tmp_path / "manifest.json").write_text('{"kind": "dataset"}')
-    with pytest.raises(DataError, match="does not describe a model"):
+    with pytest.raises(DataError, match="is not a model"):
         Model.open(tmp_path)
     (tmp_path / "manifest.json").write_text('{"kind": "model", "method": "lora"}')
     with pytest.raises(DataError, match="base"):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from soaptune.common.files import cache_folder
 from soaptune.errors import EngineError
 from soaptune.runtime.engines.process_guard import LEFT_OUT
 
@@ -47,11 +48,7 @@ def find_vllm(command: Sequence[str], requirement: str | None, *, cache: Path | 
             f"the program {command[0]!r} was not found; install vLLM in an environment of its own "
             "(python -m venv vllm && vllm/bin/pip install vllm) and name it: vllm_command=('/path/to/vllm/bin/vllm',)"
         )
-    return (str(_installed(requirement, cache or _cache())), *command[1:])
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "soaptune"
+    return (str(_installed(requirement, cache or cache_folder())), *command[1:])
 
 
 def _installed(requirement: str, cache: Path) -> Path:

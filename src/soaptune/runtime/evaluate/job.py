@@ -23,7 +23,7 @@ from soaptune.evaluate.scoring import error_codes, example, missing_metrics, pre
 from soaptune.evaluate.summary import compare, summarise
 from soaptune.facts import Vocabulary
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.model import Model
+from soaptune.handles.folder_model import open_model
 from soaptune.handles.report import REPORT_FILE, EvalReport, Metric, ReportLineage
 from soaptune.jobs.place import Place
 from soaptune.runtime.evaluate.subjects import Subject, base_subject, tuned_subject
@@ -71,7 +71,7 @@ def evaluate(plan: EvalPayload, place: Place, output: Path) -> EvalReport:
     settings = plan.evaluator
     data = open_dataset(DATA, place=place)
     # A Cortex model is asked in the place of the tuned one, whose files do not come into the job.
-    model = None if isinstance(settings.engine, Cortex) else Model.open(MODEL)
+    model = None if isinstance(settings.engine, Cortex) else open_model(MODEL)
     found = plan.model_fingerprint if model is None else model.fingerprint
     if (found, data.fingerprint) != (plan.model_fingerprint, plan.data_fingerprint):
         raise DataError("the model or the data set is not the one that this evaluation was planned for")

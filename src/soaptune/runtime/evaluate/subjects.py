@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from soaptune.engines import VLLM, Completion, GenerationRequest, OnProgress, Transformers
 from soaptune.evaluate.evaluator import EvalPayload
-from soaptune.handles.model import Model
+from soaptune.handles.folder_model import FolderModel, open_model
 
 __all__ = ["InProcess", "Measured", "Served", "Subject", "base_subject", "tuned_subject"]
 
@@ -142,7 +142,7 @@ class Served:
                 return engine.generate(requests, on_progress=on_progress)
 
 
-def tuned_subject(plan: EvalPayload, model: Model) -> Subject:
+def tuned_subject(plan: EvalPayload, model: FolderModel) -> Subject:
     """The model that is evaluated.
 
     Args:
@@ -166,12 +166,12 @@ def tuned_subject(plan: EvalPayload, model: Model) -> Subject:
         from soaptune.runtime.merge import merge
 
         merge(model, temporary / "merged", base=plan.base)
-        return Model.open(temporary / "merged").weights
+        return open_model(temporary / "merged").weights
 
     return _subject(plan, load, folder)
 
 
-def base_subject(plan: EvalPayload, model: Model) -> Subject:
+def base_subject(plan: EvalPayload, model: FolderModel) -> Subject:
     """The base model.
 
     Args:

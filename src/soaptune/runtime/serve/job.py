@@ -19,7 +19,7 @@ from soaptune.deploy.payload import ServePayload
 from soaptune.engines import Completion, GenerationRequest
 from soaptune.errors import BackendError, DataError, EngineError
 from soaptune.handles.endpoint import EndpointManifest
-from soaptune.handles.model import Model
+from soaptune.handles.folder_model import FolderModel, open_model
 from soaptune.jobs.place import Place
 from soaptune.runtime.engines.loading import load_model
 from soaptune.runtime.engines.transformers import TransformersEngine
@@ -55,7 +55,7 @@ def serve(plan: ServePayload, place: Place, output: Path) -> str:
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("soaptune.serve").setLevel(logging.INFO)
-    model = Model.open(MODEL)
+    model = open_model(MODEL)
     if model.fingerprint != plan.model_fingerprint:
         raise DataError("the model is not the one that this endpoint was planned for")
     # Before the model is loaded, which can take minutes.
@@ -106,7 +106,7 @@ async def _run(app: Guard, listener: socket.socket, manifest: EndpointManifest, 
     await serving
 
 
-def _load(plan: ServePayload, model: Model) -> TransformersEngine:
+def _load(plan: ServePayload, model: FolderModel) -> TransformersEngine:
     if plan.base is None:
         return TransformersEngine(*load_model(model.weights))
     return TransformersEngine(*load_model(model.weights, base=plan.base, merge=True))

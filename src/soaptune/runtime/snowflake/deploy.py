@@ -13,7 +13,7 @@ from pathlib import Path
 from soaptune.common.files import MANIFEST, write_json
 from soaptune.deploy.payload import ServePayload
 from soaptune.errors import ConfigError, DataError
-from soaptune.handles.model import Model
+from soaptune.handles.folder_model import FolderModel, open_model
 from soaptune.jobs.place import Place
 from soaptune.runtime.engines.loading import load_tokenizer
 from soaptune.runtime.inputs import MODEL
@@ -46,7 +46,7 @@ def deploy(plan: ServePayload, place: Place, output: Path, *, connection: Connec
     account = place.account
     if account is None:
         raise ConfigError("a service is made by a job that runs in an account")
-    model = Model.open(MODEL)
+    model = open_model(MODEL)
     if model.fingerprint != plan.model_fingerprint:
         raise DataError("the model is not the one that this deployment was planned for")
     connection = connection or Connection()
@@ -90,12 +90,12 @@ def deploy(plan: ServePayload, place: Place, output: Path, *, connection: Connec
     return manifest
 
 
-def _merged(model: Model, plan: ServePayload, target: Path) -> Model:
+def _merged(model: FolderModel, plan: ServePayload, target: Path) -> FolderModel:
     if model.adapter is None:
         return model
     _say("merging the adapter into its base model")
     merge(model, target, base=plan.base)
-    return Model.open(target)
+    return open_model(target)
 
 
 def _url(address: str) -> str:

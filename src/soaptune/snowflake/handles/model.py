@@ -6,14 +6,14 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal
 
-from pydantic import ValidationError
-
-from soaptune.common.files import MANIFEST, atomic_dir, write_json
-from soaptune.config import summary
+from soaptune.common.files import MANIFEST, atomic_dir, cache_folder, write_json
 from soaptune.errors import DataError
+from soaptune.handles.folder_model import FolderModel
+from soaptune.handles.folder_model import open_model as open_model_folder
 from soaptune.handles.location import StagePath
+from soaptune.handles.manifests import open_manifest
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import MODEL_SUFFIXES, ModelManifest, fingerprint_folder
 from soaptune.snowflake.jobs.stagefiles import StageFolder, read_location
@@ -29,8 +29,8 @@ _MODELS = "models"
 class StageModel(Model):
     """A model on a stage: what it is is known here, its weights stay in the account.
 
-    Evaluation and deployment use it where it lies. `download` brings the weights to this machine, and says so by its
-    name; ``copy_to(LocalBackend(...))`` does the same for the jobs of that backend.
+    Evaluation and deployment use it where it lies. What needs the weights here (`load`, `merge`, `export`) brings them
+    into the user's cache first, once for each fingerprint; `download` brings them to a folder of the user's choice.
     """
 
     def __init__(self, folder: StageFolder, manifest: ModelManifest) -> None:
@@ -40,7 +40,7 @@ class StageModel(Model):
             folder: The folder with the manifest.
             manifest: What it says.
         """
-        super().__init__(Path(manifest.weights), manifest)
+        super().__init__(manifest)
         self._folder = folder
 
     @property
@@ -48,70 +48,27 @@ class StageModel(Model):
         """The folder on the stage, as the jobs of a Snowflake backend find it."""
         return self._folder.place
 
-    @property
-    def path(self) -> Path:
-        """There is no folder of this machine.
-
-        Raises:
-            DataError: Always.
-        """
-        self._not_here()
-
-    @property
-    def weights(self) -> Path:
-        """There are no weights on this machine.
-
-        Raises:
-            DataError: Always.
-        """
-        self._not_here()
-
-    @property
-    def adapter(self) -> Path | None:
-        """None for a whole model; of an adapter there is no folder here.
-
-        Raises:
-            DataError: The model is an adapter.
-        """
-        if self.manifest.method == "lora":
-            self._not_here()
-        return None
-
     def merge(self) -> Model:
-        """Nothing is merged on a stage: a `Deployer` merges in its job, in the account.
+        """Merges the adapter into the base model, on this machine; see `Model.merge`.
 
-        Returns:
-            This model, when it is a whole one.
-
-        Raises:
-            DataError: The model is an adapter.
+        A `Deployer` needs none of that: it merges in its job, in the account.
         """
-        if self.manifest.method == "lora":
-            self._not_here("A Deployer merges it in the account.")
-        return self
+        return self._here().merge() if self.is_adapter else self
 
     def load(self) -> tuple[Any, Any]:
-        """The weights are not here.
+        """Brings the weights here and loads them into this process; see `Model.load`."""
+        return self._here().load()
 
-        Raises:
-            DataError: Always.
-        """
-        self._not_here()
+    def export(self, path: str | os.PathLike[str], *, content: Literal["auto", "adapter", "merged"] = "auto") -> Path:
+        """Brings the weights here and writes them as users of vLLM and PEFT expect them; see `Model.export`."""
+        return self._here().export(path, content=content)
 
-    def export(
-        self,
-        path: str | os.PathLike[str],  # noqa: ARG002
-        *,
-        content: Literal["auto", "adapter", "merged"] = "auto",  # noqa: ARG002
-    ) -> Path:
-        """The weights are not here.
+    def _here(self) -> FolderModel:
+        """The model in the cache of this machine."""
+        folder = cache_folder() / "models" / self.fingerprint.removeprefix("sha256:")[:16]
+        return open_model_folder(folder) if (folder / MANIFEST).is_file() else self.download(folder)
 
-        Raises:
-            DataError: Always.
-        """
-        self._not_here()
-
-    def download(self, path: str | os.PathLike[str]) -> Model:
+    def download(self, path: str | os.PathLike[str]) -> FolderModel:
         """Brings the model with its manifest into a folder of this machine.
 
         Args:
@@ -138,13 +95,7 @@ class StageModel(Model):
                     f"{found[:19]}): something has changed them since"
                 )
             write_json(folder / MANIFEST, self.manifest.model_dump(mode="json"))
-        return Model.open(target)
-
-    def _not_here(self, more: str = "") -> NoReturn:
-        raise DataError(
-            f"the weights of this model lie in Snowflake ({self.location}), not on this machine. {more}".rstrip()
-            + " model.download(folder) brings them here, model.copy_to(LocalBackend(...)) for that backend's jobs."
-        )
+        return open_model_folder(target)
 
 
 def folder_at(connection: Connection, location: StagePath | str) -> StageFolder:
@@ -171,9 +122,7 @@ def open_model(folder: StageFolder) -> StageModel:
         BackendError: The stage cannot be read.
         DataError: There is no model.
     """
-    manifest = _manifest_at(folder)
-    if manifest is None:
-        raise DataError(f"there is no model at {folder.location}: it has no {MANIFEST}")
+    manifest = open_manifest(folder, ModelManifest)
     wanted = "adapter_config.json" if manifest.method == "lora" else "config.json"
     names = [file.path for file in folder.folder(manifest.weights).list()]
     if wanted not in names or not any(name.endswith(".safetensors") for name in names):
@@ -181,7 +130,7 @@ def open_model(folder: StageFolder) -> StageModel:
     return StageModel(folder, manifest)
 
 
-def receive_model(root: StageFolder, model: Model) -> StageModel:
+def receive_model(root: StageFolder, model: FolderModel) -> StageModel:
     """Uploads a model of this machine; the same one is uploaded once.
 
     Args:
@@ -217,17 +166,4 @@ def receive_model(root: StageFolder, model: Model) -> StageModel:
 
 
 def _manifest_at(folder: StageFolder) -> ModelManifest | None:
-    text = folder.read_text(MANIFEST)
-    if text is None:
-        return None
-    where = f"{folder.location}/{MANIFEST}"
-    try:
-        raw: Any = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{where} is not JSON") from error
-    if not isinstance(raw, dict) or cast("dict[str, Any]", raw).get("kind") != "model":
-        raise DataError(f"{where} does not describe a model")
-    try:
-        return ModelManifest.model_validate(raw)
-    except ValidationError as error:
-        raise DataError(f"{where}: {summary(error)}") from error
+    return open_manifest(folder, ModelManifest) if folder.read_bytes(MANIFEST) is not None else None

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, cast
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from soaptune.common.files import MANIFEST
-from soaptune.config import summary
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset import Dataset
+from soaptune.handles.folder_model import FolderModel
 from soaptune.handles.location import Folder
+from soaptune.handles.manifests import kind_of, open_manifest, read_document
 from soaptune.handles.model import Model
 from soaptune.snowflake.handles.endpoint import SnowflakeEndpoint
 from soaptune.snowflake.handles.model import open_model, receive_model
 from soaptune.snowflake.handles.report import open_report, write_report_table
 from soaptune.snowflake.handles.service import ServiceManifest
 from soaptune.snowflake.jobs.experiments import track
-from soaptune.snowflake.jobs.stagefiles import StageFolder
 from soaptune.snowflake.tables.query import SchemaRef
 
 if TYPE_CHECKING:
@@ -44,17 +42,16 @@ def open_result(backend: SnowflakeBackend, job: SnowflakeJob) -> Any:
         DataError: The output has no manifest, or one that this version does not read.
     """
     place, output = backend.schema_ref, job.output
-    raw = _manifest(output)
-    kind = raw.get("kind")
+    kind = kind_of(output)
     if kind == "model":
         handle: Any = open_model(output)
     elif kind == "report":
         report = open_report(output)
         handle = report.kept_in(write_report_table(place, table_name(job.spec.name), job.id, report))
     elif kind == "endpoint":
-        handle = SnowflakeEndpoint[Any](_service(raw, output), place.connection)
+        handle = SnowflakeEndpoint[Any](open_manifest(output, ServiceManifest), place.connection)
     elif kind == "dataset":
-        handle = _dataset(raw, place)
+        handle = _dataset(read_document(output, MANIFEST) or {}, place)
     else:
         known = "dataset, model, report, endpoint"
         raise DataError(f"{output.location}/{MANIFEST} is of kind {kind!r}; this soaptune knows {known}.")
@@ -78,37 +75,16 @@ def receive(backend: SnowflakeBackend, handle: Any) -> Any:
     """
     if not isinstance(handle, (Dataset, Model)):
         raise ConfigError(f"a {type(handle).__name__} cannot be copied to Snowflake: a Dataset or a Model can")
-    if not isinstance(handle.location, Folder):
-        return handle
-    if isinstance(handle, Model):
+    if isinstance(handle, FolderModel):
         return receive_model(backend.files, handle)
-    return _receive_dataset(backend.schema_ref, handle)
+    if isinstance(handle, Dataset) and isinstance(handle.location, Folder):
+        return _receive_dataset(backend.schema_ref, handle)
+    return handle
 
 
 def table_name(text: str) -> str:
     """A job's name as the names of tables begin: capitals, digits and underscores."""
     return re.sub(r"[^A-Z0-9_]", "_", text.upper())
-
-
-def _manifest(output: StageFolder) -> dict[str, Any]:
-    where = f"{output.location}/{MANIFEST}"
-    text = output.read_text(MANIFEST)
-    if text is None:
-        raise DataError(f"{where} does not exist.")
-    try:
-        raw: Any = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{where} is not JSON.") from error
-    if not isinstance(raw, dict):
-        raise DataError(f"{where} does not describe a result.")
-    return cast("dict[str, Any]", raw)
-
-
-def _service(raw: dict[str, Any], output: StageFolder) -> ServiceManifest:
-    try:
-        return ServiceManifest.model_validate(raw)
-    except ValidationError as error:
-        raise DataError(f"{output.location}/{MANIFEST}: {summary(error)}") from error
 
 
 def _dataset(raw: dict[str, Any], place: SchemaRef) -> Any:

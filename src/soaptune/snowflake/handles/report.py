@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import PrivateAttr, ValidationError
+from pydantic import PrivateAttr
 
 from soaptune.common.files import atomic_dir
-from soaptune.config import summary
-from soaptune.errors import BackendError, ConfigError, DataError
+from soaptune.errors import BackendError, DataError
+from soaptune.handles.manifests import open_manifest
 from soaptune.handles.report import REPORT_FILE, EvalReport
 from soaptune.snowflake.jobs.stagefiles import StageFolder
 from soaptune.snowflake.names import Name, quote
@@ -88,16 +87,7 @@ def open_report(folder: StageFolder) -> StageReport:
         BackendError: The stage cannot be read.
         DataError: There is no report that this version reads.
     """
-    text = folder.read_text(REPORT_FILE)
-    where = f"{folder.location}/{REPORT_FILE}"
-    if text is None:
-        raise DataError(f"{where}: there is no report here")
-    try:
-        report = StageReport.model_validate(json.loads(text))
-    except (ValidationError, ConfigError, ValueError) as error:
-        what = summary(error) if isinstance(error, ValidationError) else str(error)
-        raise DataError(f"{where}: this is not a report that this version of soaptune reads ({what})") from error
-    return report.lies_in(folder)
+    return open_manifest(folder, StageReport, name=REPORT_FILE).lies_in(folder)
 
 
 def write_report_table(place: SchemaRef, name: str, job: str, report: EvalReport) -> Name:

@@ -14,6 +14,7 @@ from typing import Any
 
 from soaptune.errors import BackendError, DataError
 from soaptune.handles.location import StagePath
+from soaptune.handles.storage import Files
 from soaptune.snowflake.names import Name, split
 from soaptune.snowflake.session import NOT_FOUND, Connection, error_number
 
@@ -56,7 +57,7 @@ class StageFile:
     modified: datetime | None = None
 
 
-class StageFolder:
+class StageFolder(Files):
     """A folder of a stage; it exists as soon as there is a file in it."""
 
     def __init__(self, connection: Connection, stage: Name, *parts: str) -> None:
@@ -122,6 +123,10 @@ class StageFolder:
             raise
         files = [self._file(one) for one in found]
         return sorted((file for file in files if file.path), key=lambda file: file.path)
+
+    def names(self) -> list[str]:
+        """See `soaptune.handles.storage.Files.names`."""
+        return [file.path for file in self.list()]
 
     def exists(self, name: str) -> bool:
         """Whether a file is there.

@@ -1,0 +1,126 @@
+"""`FolderModel`: a model in a folder of this machine, safetensors with a manifest beside them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from soaptune.common.files import MANIFEST, atomic_dir, write_json
+from soaptune.errors import DataError, JobFailed, MissingExtraError
+from soaptune.handles.location import Folder
+from soaptune.handles.manifests import open_manifest
+from soaptune.handles.model import Model
+from soaptune.handles.model_export import copy_model_files, export_model
+from soaptune.handles.model_manifest import ModelManifest
+from soaptune.handles.storage import FolderFiles
+
+__all__ = ["FolderModel", "open_model"]
+
+
+class FolderModel(Model):
+    """A model in a folder of this machine."""
+
+    def __init__(self, path: Path, manifest: ModelManifest) -> None:
+        """Makes a handle from parts; use `soaptune.Model.open`.
+
+        Args:
+            path: The folder with the manifest.
+            manifest: What it says.
+        """
+        super().__init__(manifest)
+        self._path = path
+
+    @property
+    def path(self) -> Path:
+        """The folder that holds the manifest, absolute."""
+        return self._path
+
+    @property
+    def location(self) -> Folder:
+        """The folder."""
+        return Folder(path=str(self._path))
+
+    @property
+    def weights(self) -> Path:
+        """The folder with weights and tokenizer."""
+        return self._path / self._manifest.weights
+
+    @property
+    def adapter(self) -> Path | None:
+        """The folder with ``adapter_config.json``, or None for a whole model."""
+        return self.weights if self.is_adapter else None
+
+    def download(self, path: str | os.PathLike[str]) -> FolderModel:
+        """Copies the model, with its manifest, into another folder; see `Model.download`."""
+        target = Path(path).expanduser()
+        with atomic_dir(target) as folder:
+            copy_model_files(self.weights, folder / self._manifest.weights)
+            write_json(folder / MANIFEST, self._manifest.model_dump(mode="json"))
+        return open_model(target)
+
+    def merge(self) -> FolderModel:
+        """Merges the adapter into the base model; see `Model.merge`.
+
+        The work is done once, in a process of its own, which compares the merged model's logits with the adapter's
+        before and after saving; the result stays beside the adapter, in ``merged/``.
+        """
+        if not self.is_adapter:
+            return self
+        target = self._path / "merged"
+        done = self._merged(target)
+        if done is not None:
+            return done
+        _require("torch", "transformers", "peft", what="Model.merge()")
+        command = [sys.executable, "-m", "soaptune.runtime.merge", "--model", str(self._path), "--output", str(target)]
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", errors="replace"
+        )
+        done = self._merged(target)
+        if done is None:
+            lines = result.stderr.strip().splitlines()
+            last = lines[-1] if lines else f"the process ended with status {result.returncode}"
+            raise JobFailed(f"{self._path} could not be merged: {last}", job_id="merge", log_tail=lines[-20:])
+        return done
+
+    def load(self) -> tuple[Any, Any]:
+        """Loads the model into this process; see `Model.load`."""
+        _require("torch", "transformers", "peft", what="Model.load()")
+        # The one way from here into the runtime: it needs torch, and is there only when somebody asks for the weights.
+        loading = importlib.import_module("soaptune.runtime.engines.loading")
+        return loading.load_model(self.weights, base=self.base if self.is_adapter else None)
+
+    def export(self, path: str | os.PathLike[str], *, content: Literal["auto", "adapter", "merged"] = "auto") -> Path:
+        """Writes the model as users of vLLM and PEFT expect it; see `Model.export`."""
+        if content == "adapter" and not self.is_adapter:
+            raise DataError(f"the model in {self._path} has no adapter; it is a whole model")
+        source = self.merge() if content == "merged" else self
+        return export_model(source.weights, source.manifest, Path(path).expanduser())
+
+    def _merged(self, target: Path) -> FolderModel | None:
+        if not (target / MANIFEST).is_file():
+            return None
+        merged = open_model(target)
+        return merged if merged.manifest.merged_from == self.fingerprint else None
+
+
+def open_model(path: str | os.PathLike[str]) -> FolderModel:
+    """Opens the folder of a trained model; see `Model.open`."""
+    folder = Path(path).expanduser().resolve()
+    if not (folder / MANIFEST).is_file() and (folder / "output" / MANIFEST).is_file():
+        folder = folder / "output"
+    model = FolderModel(folder, open_manifest(FolderFiles(folder), ModelManifest))
+    wanted = "adapter_config.json" if model.is_adapter else "config.json"
+    if not (model.weights / wanted).is_file() or not any(model.weights.glob("*.safetensors")):
+        raise DataError(f"{model.weights} is not a whole model: it needs {wanted} and .safetensors files")
+    return model
+
+
+def _require(*packages: str, what: str) -> None:
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, extra="train", what=what)
