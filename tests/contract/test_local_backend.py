@@ -113,7 +113,7 @@ def test_a_job_goes_from_pending_to_done_in_folders_of_its_own(backend, tmp_path
     """
     job = backend.submit(python(code, files={"sub/n.txt": "35"}, inputs={"data": str(tmp_path / "in")}))
     job.wait(PATIENCE)
-    seen = json.loads((job.output / "seen.json").read_text())
+    seen = json.loads((job.output.path / "seen.json").read_text())
     assert seen["sum"] == 42
     assert not Path(seen["tmp"]).exists(), "the temporary folder is removed at the end"
     said = [event.data.get("state", event.data.get("done")) for event in job.events()]
@@ -264,7 +264,7 @@ def test_a_job_that_needs_a_moment_to_save_gets_it(tmp_path):
     until_logged(job, "ready")
     job.cancel()
     assert job.status == "cancelled"
-    assert (job.output / "saved").exists()
+    assert (job.output.path / "saved").exists()
 
 
 def test_what_a_job_leaves_running_is_ended_with_it(backend):
@@ -434,7 +434,7 @@ def test_two_jobs_at_once_share_nothing(backend):
     jobs = [backend.submit(python(code)) for _ in range(2)]
     for job in jobs:
         job.wait(PATIENCE)
-    one, two = (json.loads((job.output / "env.json").read_text()) for job in jobs)
+    one, two = (json.loads((job.output.path / "env.json").read_text()) for job in jobs)
     assert all(one[name] != two[name] for name in one)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from soaptune.errors import BackendError, JobCancelled, JobFailed, JobTimeout
+from soaptune.handles.storage import Files
 from soaptune.jobs.hints import hint_for
 from soaptune.jobs.spec import JobSpec
 
@@ -82,6 +83,11 @@ class Job(ABC, Generic[T]):
     @abstractmethod
     def url(self) -> str:
         """Where a person can look at the job."""
+
+    @property
+    @abstractmethod
+    def output(self) -> Files:
+        """What the job has written; ``job.output.get("here")`` copies it into a folder of this machine."""
 
     @abstractmethod
     def events(self) -> list[Event]:

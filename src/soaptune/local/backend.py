@@ -323,11 +323,11 @@ class LocalBackend:
                 start_new_session=True,
             )
         job = LocalJob(job_id, spec, stage, grace=self._grace, supervisor=process)
-        threading.Thread(target=_see_out, args=(process, job), name=f"soaptune-{job_id}", daemon=True).start()
+        threading.Thread(target=_reap_supervisor, args=(process, job), name=f"soaptune-{job_id}", daemon=True).start()
         return job
 
 
-def _see_out(supervisor: subprocess.Popen[bytes], job: LocalJob) -> None:
+def _reap_supervisor(supervisor: subprocess.Popen[bytes], job: LocalJob) -> None:
     """Waits for a supervisor, which is otherwise a zombie when nobody asks about its job any more."""
     if supervisor.wait() not in (0, ALREADY_SUPERVISED):
         with contextlib.suppress(SoaptuneError, OSError):

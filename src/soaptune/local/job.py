@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 from soaptune.common.files import MANIFEST
 from soaptune.errors import BackendError, JobNotFound
 from soaptune.handles import open_handle
+from soaptune.handles.storage import FolderFiles
 from soaptune.jobs.job import ENDED, Event, Job, JobStatus
 from soaptune.jobs.spec import JobSpec
 from soaptune.local.processes import end_job, host, is_alive
@@ -54,9 +55,9 @@ class LocalJob(Job[Any]):
         return self._stage
 
     @property
-    def output(self) -> Path:
-        """What the job has written."""
-        return self._stage / "output"
+    def output(self) -> FolderFiles:
+        """What the job has written, in the folder ``output.path``."""
+        return FolderFiles(self._stage / "output")
 
     @property
     def url(self) -> str:
@@ -125,7 +126,7 @@ class LocalJob(Job[Any]):
             if state["state"] in ENDED:
                 return
             if self.never_started and waited > 5.0 and claim(self._stage):
-                self._bury(state)  # nobody has taken it up, and from now on nobody can
+                self._finalize_lost_job(state)  # nobody has taken it up, and from now on nobody can
             pid = state.get("supervisor")
             if pid and pid != told and self._is_watched(state):
                 self._tell_supervisor(state, signal.SIGTERM)
@@ -160,7 +161,7 @@ class LocalJob(Job[Any]):
             return state
         # Read again: it may have ended well between the two looks.
         state = read_state(self._stage) or state
-        return state if state["state"] in ENDED else self._bury(state)
+        return state if state["state"] in ENDED else self._finalize_lost_job(state)
 
     def _is_watched(self, state: dict[str, Any]) -> bool:
         if "supervisor" in state:
@@ -175,7 +176,7 @@ class LocalJob(Job[Any]):
         except OSError as error:
             raise self._removed() from error
 
-    def _bury(self, state: dict[str, Any]) -> dict[str, Any]:
+    def _finalize_lost_job(self, state: dict[str, Any]) -> dict[str, Any]:
         """Ends what a job without a supervisor has left running, and writes down how it ended."""
         end_job(
             self.id,
@@ -207,7 +208,7 @@ class LocalJob(Job[Any]):
 
     def _progress_file(self, *, last: int | None = None) -> bytes:
         try:
-            with (self.output / "progress.jsonl").open("rb") as file:
+            with (self.output.path / "progress.jsonl").open("rb") as file:
                 if last is not None:
                     file.seek(max(0, file.seek(0, os.SEEK_END) - last))
                 return file.read()
@@ -215,10 +216,10 @@ class LocalJob(Job[Any]):
             return b""
 
     def _has_result(self) -> bool:
-        return (self.output / MANIFEST).is_file()
+        return (self.output.path / MANIFEST).is_file()
 
     def _open(self) -> Any:
-        handle: Any = open_handle(self.output)
+        handle: Any = open_handle(self.output.path)
         if self.spec.kind == "endpoint":
             handle.bind_stop(self.cancel)
         return handle

@@ -49,15 +49,15 @@ _STRAGGLERS = 2.0
 """Seconds that processes have to end which the command has left running."""
 
 
-class _Bell:
+class _WakeupPipe:
     """Wakes the supervisor when a child ends or a signal asks it to stop; handlers only note what came."""
 
     def __init__(self) -> None:
         self.asked = ""
-        self._ear, mouth = os.pipe()
-        for end in (self._ear, mouth):
+        self._reading, writing = os.pipe()
+        for end in (self._reading, writing):
             os.set_blocking(end, False)
-        signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _frame: self._ask(number))
@@ -66,8 +66,8 @@ class _Bell:
         self.asked = f"it was asked to stop ({signal.Signals(number).name})"
 
     def sleep(self, seconds: float) -> None:
-        if select.select([self._ear], [], [], seconds)[0]:
-            os.read(self._ear, 4096)
+        if select.select([self._reading], [], [], seconds)[0]:
+            os.read(self._reading, 4096)
 
 
 def command() -> list[str]:
@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> int:
     """
     stage, parent, grace, program = Path(arguments[0]), int(arguments[1]), float(arguments[2]), arguments[4:]
     temporary = Path(os.environ.pop(TEMPORARY, "") or stage / "tmp")
-    bell = _Bell()
+    wakeup = _WakeupPipe()
     if not claim(stage):
         if temporary.parent != stage:  # one of those that are made anew for each supervisor
             shutil.rmtree(temporary, ignore_errors=True)
@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> int:
     process: subprocess.Popen[bytes] | None = None
     left: dict[str, Any] = {"job_id": stage.name, "group": 0, "group_started": "", "root": me}
     try:
-        reason = _reason_to_stop(stage, parent, bell)
+        reason = _reason_to_stop(stage, parent, wakeup)
         if not reason:
             try:
                 port, reservation = reserve_port()
@@ -111,9 +111,9 @@ def main(arguments: list[str]) -> int:
             left |= {"group": process.pid, "group_started": start_time(process.pid)}
             write_state(stage, "running", port=port, **{k: left[k] for k in ("group", "group_started")})
             while process.poll() is None and not reason:
-                bell.sleep(_LOOK)
+                wakeup.sleep(_LOOK)
                 reap(process.pid)
-                reason = _reason_to_stop(stage, parent, bell)
+                reason = _reason_to_stop(stage, parent, wakeup)
             reservation.close()
         code = process.poll() if process is not None else None
         end_job(**left, grace=grace if code is None else _STRAGGLERS)
@@ -148,12 +148,12 @@ def _start(stage: Path, program: list[str], port: int) -> subprocess.Popen[bytes
         )
 
 
-def _reason_to_stop(stage: Path, parent: int, bell: _Bell) -> str:
+def _reason_to_stop(stage: Path, parent: int, wakeup: _WakeupPipe) -> str:
     # Looked at in this order, since a process that cancels a job sends the signal only to be heard sooner.
     if (stage / CANCEL_FILE).exists():
         return "it was cancelled"
-    if bell.asked:
-        return bell.asked
+    if wakeup.asked:
+        return wakeup.asked
     return "the process that submitted it ended" if parent and os.getppid() != parent else ""
 
 

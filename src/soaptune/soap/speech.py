@@ -11,7 +11,7 @@ from soaptune.generation.random import Draws
 from soaptune.soap.slots import KINDS, LISTS, visit_slots
 from soaptune.soap.vocabulary import AgeGroup
 
-__all__ = ["Sheet", "Speech"]
+__all__ = ["SlotColumns", "Speech"]
 
 # Wording by who speaks and for whom: the patient, the mother or father of a girl, of a boy.
 _WORDS = {
@@ -38,7 +38,7 @@ _SYSTOLIC, _DIASTOLIC = (60, 220), (30, 130)
 _TENTHS = (340, 420)
 
 
-class Sheet:
+class SlotColumns:
     """Collects the columns of slots.
 
     Args:
@@ -117,7 +117,7 @@ class Speech:
         self._percent = np.array([pool.add_all((f"{k}%", f"{k} percent")) for k in range(101)])
         self._warmth = np.array([[_degrees(pool, k, unit) for k in range(*_TENTHS)] for unit in ("C", "F")])
 
-    def put_list(self, sheet: Sheet, name: str, items: Ints, count: Ints, *, last: str) -> None:
+    def put_list(self, sheet: SlotColumns, name: str, items: Ints, count: Ints, *, last: str) -> None:
         """Fills a list of slots and what stands between them.
 
         Args:
@@ -133,7 +133,9 @@ class Speech:
             sheet.put(f"{name}{j + 1}", np.where(j < count, items[:, j], 0))
         self._gaps(sheet, name, LISTS[name], count, self._or if last == "or" else self._and)
 
-    def _gaps(self, sheet: Sheet, name: str, most: int, count: Ints, last: int, written: int | None = None) -> None:
+    def _gaps(
+        self, sheet: SlotColumns, name: str, most: int, count: Ints, last: int, written: int | None = None
+    ) -> None:
         np = numpy()
 
         for j in range(1, most):
@@ -144,7 +146,7 @@ class Speech:
                 np.where(j == count - 1, written or last, inner),
             )
 
-    def put_patient(self, sheet: Sheet, draws: Draws, age: Ints, sex: Ints, group: Ints, *, carer: Bools) -> None:
+    def put_patient(self, sheet: SlotColumns, draws: Draws, age: Ints, sex: Ints, group: Ints, *, carer: Bools) -> None:
         """Fills who the patient is and how the one who speaks refers to them."""
         np = numpy()
 
@@ -159,7 +161,7 @@ class Speech:
         sheet.put("person", self._persons[group, sex])
 
     def put_story(
-        self, sheet: Sheet, draws: Draws, days: Ints, *, later: Bools, carer: Bools, working: Bools, pupil: Bools
+        self, sheet: SlotColumns, draws: Draws, days: Ints, *, later: Bools, carer: Bools, working: Bools, pupil: Bools
     ) -> None:
         """Fills severity, course, what changes it, what was tried, what it cost, the family and the hospital stay.
 
@@ -181,7 +183,7 @@ class Speech:
         sheet.put("discharge", self._days_ago[draws.between("discharge", 2, 14)])
         sheet.put("vaccines", np.full(draws.n, self._vaccines))
 
-    def put_smoking(self, sheet: Sheet, draws: Draws, age: Ints, *, adult: Bools) -> Ints:
+    def put_smoking(self, sheet: SlotColumns, draws: Draws, age: Ints, *, adult: Bools) -> Ints:
         """Fills the smoking; people below 25 have at most begun.
 
         Returns:
@@ -196,7 +198,7 @@ class Speech:
         return habit
 
     def put_vitals(
-        self, sheet: Sheet, draws: Draws, ranges: Ints, count: Ints, *, remote: Bools, young: Bools, grown: Bools
+        self, sheet: SlotColumns, draws: Draws, ranges: Ints, count: Ints, *, remote: Bools, young: Bools, grown: Bools
     ) -> None:
         """Fills the vital signs: at home those that people can measure, no blood pressure of the youngest.
 

@@ -9,7 +9,7 @@ from soaptune.generation.arrays import Bools, Ints, numpy
 from soaptune.generation.random import Draws
 from soaptune.soap.levels import Levels
 from soaptune.soap.slots import LISTS
-from soaptune.soap.speech import Sheet, Speech
+from soaptune.soap.speech import SlotColumns, Speech
 from soaptune.soap.tables import CaseTables
 
 __all__ = ["Patients", "Visits", "draw_visits"]
@@ -89,7 +89,7 @@ def draw_visits(
     np = numpy()
 
     p, n = patients, draws.n
-    sheet = Sheet(n)
+    sheet = SlotColumns(n)
     case = p.condition * len(age_groups) + p.group
     young = np.array([name in ("infant", "toddler") for name in age_groups])[p.group]
     adult = np.array(["adult" in name for name in age_groups])[p.group]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pydantic
 import pytest
+from soaptune.data.plan import CortexPlan
 
 from soaptune.data import DataGenerator
-from soaptune.data.plan import CortexPlan
 from soaptune.errors import BackendError, CheckFailed, ConfigError, JobFailed
 from soaptune.local.backend import LocalBackend
 from soaptune.runtime.snowflake.cortex import generate_with_cortex

@@ -15,7 +15,7 @@ from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.names import Name
 from soaptune.snowflake.preflight.findings import findings
 from soaptune.snowflake.preflight.reading import Reader
-from soaptune.snowflake.tables.spec import TableSplit, Tables
+from soaptune.snowflake.tables.spec import Tables, TableSplit
 from soaptune.tasks import SOAP
 from soaptune.testing.snowflake.account import Account
 from soaptune.train import TrainSpec

@@ -17,7 +17,6 @@ from soaptune.handles.ledger import RowLedger
 from soaptune.local.backend import LocalBackend
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.tables.dataset import TableDataset
-from soaptune.snowflake.tables.spec import Tables
 from soaptune.tasks.spec import TaskSpec
 
 TASK = TaskSpec(

@@ -12,9 +12,9 @@ from typing import Any
 
 import pydantic
 import pytest
+from soaptune.data.plan import GeneratePlan
 
 from soaptune.data import DataGenerator
-from soaptune.data.plan import GeneratePlan
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.runtime.generate import generate, main

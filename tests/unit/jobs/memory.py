@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from soaptune.errors import Violation
+from soaptune.handles.storage import FolderFiles
 from soaptune.jobs.job import Event, Job
 from soaptune.jobs.spec import JobSpec
 
@@ -37,6 +38,10 @@ class MemoryJob(Job[Any]):
     @property
     def url(self) -> str:
         return "memory:///1"
+
+    @property
+    def output(self) -> FolderFiles:
+        return FolderFiles("/nowhere")
 
     def events(self) -> list[Event]:
         return [Event(kind="progress", data=line) for line in self.lines]

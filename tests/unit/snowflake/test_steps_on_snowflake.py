@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from soaptune.data.plan import GeneratePlan
 
 from soaptune import tiny
 from soaptune.data import DataGenerator
-from soaptune.data.plan import GeneratePlan
 from soaptune.errors import BackendError, ConfigError
 from soaptune.handles.dataset_manifest import DatasetManifest
 from soaptune.local.backend import LocalBackend
@@ -22,7 +22,7 @@ from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.session import Connection
 from soaptune.snowflake.tables.dataset import TableDataset
 from soaptune.snowflake.tables.query import SchemaRef
-from soaptune.snowflake.tables.spec import TableSplit, Tables
+from soaptune.snowflake.tables.spec import Tables, TableSplit
 from soaptune.tasks import SOAP
 from soaptune.train.spec import TrainSpec
 from soaptune.train.trainer import Trainer

@@ -11,7 +11,7 @@ import pytest
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset_manifest import DatasetManifest
 from soaptune.snowflake.tables import sql as tablesql
-from soaptune.snowflake.tables.spec import TableSplit, Tables, read_schema, write_schema
+from soaptune.snowflake.tables.spec import Tables, TableSplit, read_schema, write_schema
 from soaptune.snowflake.tables.types import as_text, from_table, sql_type
 from soaptune.snowflake.tables.write import column_names, split_names
 from soaptune.tasks.spec import TaskSpec
