@@ -19,6 +19,7 @@ from soaptune.deploy.plan import MODEL_INPUT
 from soaptune.deploy.service import ServicePlan
 from soaptune.errors import ConfigError, DataError, SoaptuneError
 from soaptune.handles.model import Model
+from soaptune.prompting import control_tokens
 from soaptune.runtime.engines.loading import load_tokenizer
 from soaptune.runtime.merge import merge
 from soaptune.runtime.snowflake.registry import find_version, log_version, serve_version
@@ -71,7 +72,7 @@ def deploy(plan: ServicePlan, output: Path, *, connection: Connection | None = N
         registry_version=plan.version_name,
         engine=plan.service.engine,
         max_new_tokens=plan.max_new_tokens,
-        special_tokens=tuple(tokenizer.all_special_tokens),
+        special_tokens=control_tokens(tokenizer),
         token=plan.service.token,
     )
     write_json(output / MANIFEST, manifest.model_dump(mode="json"))
