@@ -20,6 +20,7 @@ from soaptune.jobs.step import Step
 from soaptune.train import hardware, preflight
 from soaptune.train.arctic_yaml import BASE_INPUT, DATA_INPUT, TABLES, to_yaml
 from soaptune.train.spec import TrainSpec
+from soaptune.train.tokens import token_findings
 
 __all__ = ["Trainer"]
 
@@ -134,6 +135,8 @@ class Trainer(Step):
         if machine is not None:
             found += preflight.environment_findings(spec)
             found += hardware.impossible(spec, machine)
+        if not any(violation.level == "error" for violation in found):
+            found += token_findings(spec, data)
         found += [
             Violation(
                 path=change.path,
