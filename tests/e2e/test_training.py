@@ -131,7 +131,7 @@ def test_a_run_without_a_row_that_fits_fails_and_says_what_to_do(runs: Runs, bac
     # Where the rows or the base model cannot be looked at beforehand, the job finds it.
     job: st.Job[st.Model] = backend.submit(trainer.compile(runs.lora.data, on=backend))
     with pytest.raises(st.SoaptuneError, match="no rows left for training: all 64 were dropped") as caught:
-        job.result()
+        job.wait()
     error: Any = caught.value
     assert type(error).__name__ == "JobFailed"
     assert "raise max_length" in error.hint
