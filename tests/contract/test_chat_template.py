@@ -7,6 +7,7 @@ import pytest
 from soaptune.errors import ConfigError
 from soaptune.prompting.chat import render_prompt
 from soaptune.runtime.engines.chat_template import serving_template
+from tests.contract.published_tokenizers import build
 
 THINKS = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
@@ -45,6 +46,21 @@ def test_thinking_is_switched_off_where_training_had_an_empty_think_block(tokeni
     made = serving_template(tokenizer)
     assert tokenizer.chat_template == THINKS
     assert rendered(tokenizer, made) == wanted
+
+
+@pytest.mark.parametrize("name", ["mistral-2", "gemma-2", "llama-3", "phi-3"])
+def test_a_template_without_a_system_role_is_given_one(name: str) -> None:
+    tokenizer = build(name)
+    own = tokenizer.chat_template
+    made = serving_template(tokenizer)
+    assert (made == own) == (name in ("llama-3", "phi-3"))
+    more = [*MESSAGES, {"role": "assistant", "content": "So."}, {"role": "user", "content": "And?"}]
+    empty = [{"role": "system", "content": ""}, *MESSAGES[1:]]
+    for messages in (MESSAGES, MESSAGES[1:], more, empty):
+        tokenizer.chat_template = own
+        wanted = render_prompt(tokenizer, messages)
+        tokenizer.chat_template = made
+        assert tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) == wanted
 
 
 def test_a_template_that_cannot_be_mended_is_refused(tokenizer: Any) -> None:

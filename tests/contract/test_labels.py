@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from soaptune import tiny
-from soaptune.prompting import IGNORE_INDEX, label_rows, render_prompt, render_training
+from soaptune.prompting import IGNORE_INDEX, has_system_role, label_rows, render_prompt, render_training
+from tests.contract.published_tokenizers import build
 
 transformers = pytest.importorskip("transformers")
 
@@ -70,6 +71,39 @@ def test_the_prompt_is_the_templates_own_generation_prompt(tokenizer: Any) -> No
     messages = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "What is it?"}]
     own = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
     assert render_prompt(tokenizer, messages) == own
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [("llama-3", "<|eot_id|>"), ("phi-3", "<|end|>"), ("mistral-2", "</s>"), ("gemma-2", "<end_of_turn>")],
+)
+def test_the_end_token_is_the_one_that_the_template_writes_behind_an_answer(name: str, end: str) -> None:
+    tokenizer = build(name)
+    assert trained(tokenizer, "a", '{"A": "flu"}') == f'{{"A": "flu"}}{end}'
+    assert trained(tokenizer, "a", "yes", "b", "no") == f"yes{end}no{end}"
+
+
+def test_an_answer_with_no_token_behind_it_has_no_trained_end() -> None:
+    tokenizer = build("llama-3")
+    tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+    (row,) = label_rows(tokenizer, [[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]])
+    assert row.n_ends == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [
+        ("mistral-2", "<s>[INST] Be short.\n\nWhat is it? [/INST]"),
+        ("gemma-2", "<bos><start_of_turn>user\nBe short.\n\nWhat is it?<end_of_turn>\n<start_of_turn>model\n"),
+    ],
+)
+def test_without_a_system_role_the_same_is_served_as_was_trained(name: str, before: str) -> None:
+    tokenizer = build(name)
+    messages = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "What is it?"}]
+    whole = render_training(tokenizer, [*messages, {"role": "assistant", "content": '{"A": "flu"}'}])
+    assert not has_system_role(tokenizer)
+    assert render_prompt(tokenizer, messages) == before
+    assert whole.text[: whole.spans[-1][0]] == before
 
 
 def test_control_tokens_in_a_transcript_stay_text(tokenizer: Any) -> None:

@@ -125,8 +125,13 @@ def token_counts(run: Run) -> dict[str, int]:
 
 
 def test_a_run_without_a_row_that_fits_fails_and_says_what_to_do(runs: Runs, backend: st.LocalBackend) -> None:
+    trainer = st.Trainer(spec=small("tiny-lora", max_length=8))
+    with pytest.raises(st.SoaptuneError, match="nothing-fits"):
+        trainer.run(runs.lora.data, on=backend)
+    # Where the rows or the base model cannot be looked at beforehand, the job finds it.
+    job: st.Job[st.Model] = backend.submit(trainer.compile(runs.lora.data, on=backend))
     with pytest.raises(st.SoaptuneError, match="no rows left for training: all 64 were dropped") as caught:
-        st.Trainer(spec=small("tiny-lora", max_length=8)).run(runs.lora.data, on=backend)
+        job.wait()
     error: Any = caught.value
     assert type(error).__name__ == "JobFailed"
     assert "raise max_length" in error.hint

@@ -3,7 +3,18 @@
 Functions take a tokenizer object of transformers but import nothing heavy themselves.
 """
 
-from soaptune.prompting.chat import Rendered, render_prompt, render_training
+from soaptune.prompting.chat import Rendered, has_system_role, render_prompt, render_training
+from soaptune.prompting.special_tokens import control_tokens, escape_special_tokens
 from soaptune.prompting.tokens import IGNORE_INDEX, LabelledRow, label_rows
 
-__all__ = ["IGNORE_INDEX", "LabelledRow", "Rendered", "label_rows", "render_prompt", "render_training"]
+__all__ = [
+    "IGNORE_INDEX",
+    "LabelledRow",
+    "Rendered",
+    "control_tokens",
+    "escape_special_tokens",
+    "has_system_role",
+    "label_rows",
+    "render_prompt",
+    "render_training",
+]

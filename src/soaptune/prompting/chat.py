@@ -3,34 +3,30 @@
 The template is rendered twice: once as it is, once with marks (private-use characters) around the assistant's
 answers. Taking the marks out must give the first text back, and says where the answers are. No answer is ever
 searched for, so an answer that also stands in the prompt, or twice in a conversation, is found where it belongs.
+
+Everything that renders a conversation (training, evaluation, engines, endpoints) does it here, so that what is served
+is what was trained: control tokens in the messages are made plain text, and where the template has no system role the
+system prompt stands at the head of the first question.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from soaptune.errors import ConfigError
+from soaptune.prompting.special_tokens import ChatTokenizer, escaping
 
-__all__ = ["ChatTokenizer", "Rendered", "neutralise", "render_prompt", "render_training"]
+__all__ = ["FOLDED", "Rendered", "has_system_role", "render_prompt", "render_training"]
+
+FOLDED = "\n\n"
+"""What stands between the system prompt and the first question where the template has no system role."""
 
 _THINK = re.compile(r"\A(\s*<think>\s*)(.*?)(</think>\s*)", re.DOTALL)
 _PRIVATE_USE = range(0xE000, 0xF8FF - 2)
-
-
-class ChatTokenizer(Protocol):
-    """What rendering needs of a tokenizer; transformers' tokenizers have it."""
-
-    @property
-    def all_special_tokens(self) -> list[str]:
-        """The control tokens."""
-        ...
-
-    def apply_chat_template(self, conversation: list[dict[str, str]], *, tokenize: bool) -> Any:
-        """Renders a conversation."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +43,6 @@ class Rendered:
     spans: tuple[tuple[int, int], ...]
 
 
-def neutralise(text: str, special_tokens: Sequence[str]) -> str:
-    """Keeps control tokens that stand in a user's text from acting as such.
-
-    A transcript that contains ``<|im_end|>`` would otherwise end its own turn. A zero-width space after the first
-    character makes it ordinary text for the tokenizer and leaves it readable.
-
-    Args:
-        text: Text from outside.
-        special_tokens: The tokenizer's control tokens.
-
-    Returns:
-        The text, changed only where it contains a control token.
-    """
-    for token in special_tokens:
-        if len(token) > 1 and token in text:
-            text = text.replace(token, f"{token[0]}\u200b{token[1:]}")
-    return text
-
-
 def render_training(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, str]]) -> Rendered:
     """Renders a whole conversation and says where its answers stand.
 
@@ -80,8 +57,8 @@ def render_training(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, st
         ConfigError: The tokenizer has no chat template, the template refuses the conversation, or it treats the
             answers in a way that makes their place in the text unknowable.
     """
-    special = tokenizer.all_special_tokens
-    plain = [{"role": m["role"], "content": neutralise(m["content"], special)} for m in messages]
+    escape = escaping(tokenizer)
+    plain = _fold(tokenizer, [_escaped(escape, message) for message in messages])
     marks = _free_marks("".join(m["content"] for m in plain))
     marked = [
         {"role": m["role"], "content": _mark(m["content"], marks) if m["role"] == "assistant" else m["content"]}
@@ -114,6 +91,49 @@ def render_prompt(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, str]
     if not rendered.spans:
         raise ConfigError("the chat template does not render the assistant's answer")
     return rendered.text[: rendered.spans[-1][0]]
+
+
+def has_system_role(tokenizer: ChatTokenizer) -> bool:
+    """Whether the chat template renders a system prompt; Gemma's refuses it, and Mistral's of version 0.2.
+
+    Args:
+        tokenizer: A tokenizer with a chat template.
+    """
+    template = getattr(tokenizer, "chat_template", None)
+    known = _system_roles.get(tokenizer)
+    if known is None or known[0] != template:
+        known = _system_roles[tokenizer] = template, _renders_system(tokenizer)
+    return known[1]
+
+
+_system_roles: WeakKeyDictionary[Any, tuple[Any, bool]] = WeakKeyDictionary()
+"""For each tokenizer the template that was tried, and whether it has a system role."""
+
+
+def _renders_system(tokenizer: ChatTokenizer) -> bool:
+    prompt = "0123456789"
+    turns = (("system", prompt), ("user", "a"), ("assistant", "b"))
+    try:
+        return prompt in _apply(tokenizer, [{"role": role, "content": content} for role, content in turns])
+    except ConfigError:
+        return False
+
+
+def _fold(tokenizer: ChatTokenizer, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Moves the system prompt to the head of the first question where the template has no place for it."""
+    if [m["role"] for m in messages[:2]] != ["system", "user"] or has_system_role(tokenizer):
+        return messages
+    system, question = messages[0]["content"], messages[1]["content"]
+    return [{"role": "user", "content": system + FOLDED + question if system else question}, *messages[2:]]
+
+
+def _escaped(escape: Callable[[str], str], message: Mapping[str, str]) -> dict[str, str]:
+    """A message whose control tokens are plain text, but for the marks of the reasoning that an answer begins with."""
+    role, content = escape(message["role"]), message["content"]
+    think = _THINK.match(content) if role == "assistant" else None
+    if think is None:
+        return {"role": role, "content": escape(content)}
+    return {"role": role, "content": think[1] + escape(think[2]) + think[3] + escape(content[think.end() :])}
 
 
 def _apply(tokenizer: ChatTokenizer, messages: list[dict[str, str]]) -> str:

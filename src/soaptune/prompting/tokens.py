@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, cast
 
 from soaptune.prompting.chat import Rendered, render_training
+from soaptune.prompting.special_tokens import control_ids
 
 __all__ = ["IGNORE_INDEX", "LabelledRow", "label_rows", "label_text"]
 
@@ -51,7 +52,8 @@ def label_rows(tokenizer: Any, conversations: Sequence[Sequence[Mapping[str, str
 def label_text(tokenizer: Any, rendered: Sequence[Rendered]) -> Iterator[LabelledRow]:
     """Tokenizes rendered conversations and labels their answers.
 
-    A token is trained when it lies wholly inside an answer, and when it is the control token that ends one.
+    A token is trained when it lies wholly inside an answer, and when it is the control token that the template writes
+    directly behind one, whether or not the tokenizer's config gives it a role.
 
     Args:
         tokenizer: A fast tokenizer of transformers.
@@ -70,14 +72,14 @@ def label_text(tokenizer: Any, rendered: Sequence[Rendered]) -> Iterator[Labelle
         return_token_type_ids=False,
         verbose=False,
     )
-    special = set(cast("list[int]", tokenizer.all_special_ids))
+    control = control_ids(tokenizer)
     ids_of = cast("list[list[int]]", encoded["input_ids"])
     offsets_of = cast("list[list[tuple[int, int]]]", encoded["offset_mapping"])
     for row, ids, offsets in zip(rendered, ids_of, offsets_of, strict=True):
-        yield _label(row, ids, offsets, special)
+        yield _label(row, ids, offsets, control)
 
 
-def _label(rendered: Rendered, ids: list[int], offsets: list[tuple[int, int]], special: set[int]) -> LabelledRow:
+def _label(rendered: Rendered, ids: list[int], offsets: list[tuple[int, int]], control: Set[int]) -> LabelledRow:
     labels = [IGNORE_INDEX] * len(ids)
     trained = ends = at = 0
     for start, end in rendered.spans:
@@ -90,9 +92,9 @@ def _label(rendered: Rendered, ids: list[int], offsets: list[tuple[int, int]], s
             trained += 1
             at += 1
         stop = at
-        while stop < len(ids) and ids[stop] not in special and not rendered.text[end : offsets[stop][1]].strip():
+        while stop < len(ids) and ids[stop] not in control and not rendered.text[end : offsets[stop][1]].strip():
             stop += 1
-        if stop < len(ids) and ids[stop] in special and not rendered.text[end : offsets[stop][0]].strip():
+        if stop < len(ids) and ids[stop] in control and not rendered.text[end : offsets[stop][0]].strip():
             # Whitespace that the template puts between answer and end token has to be generated too.
             for index in range(at, stop + 1):
                 labels[index] = ids[index]

@@ -1,21 +1,27 @@
-"""What runs in a process of its own: ``python -m soaptune.runtime run`` is a step's job."""
+"""What runs in a process of its own: ``python -m soaptune.runtime run`` is a step's job, ``probe`` answers a preflight."""
 
 from __future__ import annotations
 
 import sys
 
-from soaptune.runtime.run import run
-
-_COMMANDS = {"run": run}
+__all__ = ["main"]
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns its exit status."""
-    if len(arguments) != 1 or arguments[0] not in _COMMANDS:
-        print(f"usage: python -m soaptune.runtime {{{','.join(_COMMANDS)}}}", file=sys.stderr)
-        return 2
-    return _COMMANDS[arguments[0]]()
+    given = sys.argv[1:] if arguments is None else arguments
+    # Each is imported only when it is wanted: a preflight waits for its answer.
+    if given == ["run"]:
+        from soaptune.runtime.run import run
+
+        return run()
+    if given == ["probe"]:
+        from soaptune.runtime import probe
+
+        return probe.main()
+    print("usage: python -m soaptune.runtime run | python -m soaptune.runtime probe < question.json", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())

@@ -2,7 +2,7 @@
 
 All of it works on a `TaskSpec` alone, so that a job renders exactly what the client renders. The inputs are data: they
 are put into the template's places and never read as a template themselves, so braces in a transcript are inert. Chat
-control tokens in them (``<|im_end|>``) are text here; `soaptune.prompting` neutralises them when a chat template is
+control tokens in them (``<|im_end|>``) are left alone here; `soaptune.prompting` escapes them when a chat template is
 applied, the same way for training and for serving.
 """
 

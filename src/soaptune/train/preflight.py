@@ -104,7 +104,7 @@ def model_findings(spec: TrainSpec) -> list[Violation]:
         spec: The choices.
     """
     if spec.base.on_hub:
-        return []
+        return _folder_without_dot(spec)
     folder = tiny.path() if spec.model == tiny.NAME else Path(spec.model).expanduser()
     if not folder.is_dir():
         return [
@@ -127,5 +127,19 @@ def model_findings(spec: TrainSpec) -> list[Violation]:
             code="incomplete-model",
             message=f"{folder} lacks {' and '.join(missing)}",
             hint="Pickled weights (.bin, .pt) are not read; save the model with safe_serialization=True.",
+        )
+    ]
+
+
+def _folder_without_dot(spec: TrainSpec) -> list[Violation]:
+    """A folder that is written like a name on the hub would be looked for there, from wherever the job runs."""
+    if not Path(spec.model).is_dir():
+        return []
+    return [
+        Violation(
+            path="model",
+            code="folder-without-dot",
+            message=f"{spec.model} is a folder here, but is written like a name on the hub",
+            hint=f'Write model="./{spec.model}" for the folder; for the model on the hub, work from another directory.',
         )
     ]

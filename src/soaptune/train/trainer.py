@@ -24,6 +24,7 @@ from soaptune.train import hardware, preflight
 from soaptune.train.arctic_yaml import to_yaml
 from soaptune.train.memory import training_memory
 from soaptune.train.spec import TrainSpec
+from soaptune.train.tokens import token_findings
 
 __all__ = ["Trainer"]
 
@@ -146,6 +147,8 @@ class Trainer(Step[Model]):
         found = [*preflight.data_findings(spec, data), *preflight.model_findings(spec)]
         if machine is not None:
             found += hardware.impossible(spec, machine)
+        if not any(violation.level == "error" for violation in found):
+            found += token_findings(spec, data)
         found += [
             Violation(
                 path=change.path,

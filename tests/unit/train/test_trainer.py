@@ -79,6 +79,12 @@ def base(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without transformers: tests/contract/test_token_preflight.py looks at the rows with one."""
+    monkeypatch.setattr("soaptune.train.tokens.NEEDS", ("no_such_package",))
+
+
 def found(trainer: Trainer, data: Dataset, on: LocalBackend | None = None) -> dict[str, str]:
     on = on or LaptopBackend("unused")
     return {v.code: v.path for v in trainer.preflight(data, on=on) if v.code not in ("missing-extra", "no-such-model")}
@@ -200,6 +206,17 @@ def test_a_base_model_without_weights_is_found(data: Dataset, base: Path) -> Non
     assert "incomplete-model" not in found(Trainer(spec=spec.replace(initialization="random")), data)
     gone = Trainer(spec=spec.replace(model=str(base / "nowhere")))
     assert "no-such-model" in [v.code for v in gone.preflight(data, on=LaptopBackend("x"))]
+
+
+def test_a_folder_that_is_written_like_a_name_is_found(
+    data: Dataset, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(base.parent)
+    spec = TrainSpec.preset("tiny-lora").replace(model="base")
+    (violation,) = (v for v in Trainer(spec=spec).preflight(data, on=LaptopBackend("x")) if v.level == "error")
+    assert (violation.code, violation.path) == ("folder-without-dot", "spec.model")
+    assert 'model="./base"' in violation.hint
+    assert "folder-without-dot" not in found(Trainer(spec=spec.replace(model="./base")), data)
 
 
 def test_a_spec_with_errors_does_not_start(data: Dataset, tmp_path: Path) -> None:

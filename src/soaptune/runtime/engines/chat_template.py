@@ -1,7 +1,8 @@
 """A chat template that other engines render as training did.
 
 They ask a template for a generation prompt, where `soaptune.prompting.chat.render_prompt` looks at what stands before
-an answer. For Qwen3 the two differ by the empty think block, which its template writes only when it is told to.
+an answer. For Qwen3 the two differ by the empty think block, which its template writes only when it is told to; and
+where a template has no system role, what is done about it in `soaptune.prompting.chat` has to be done in the template.
 """
 
 from __future__ import annotations
@@ -9,11 +10,18 @@ from __future__ import annotations
 from typing import Any
 
 from soaptune.errors import ConfigError
-from soaptune.prompting.chat import render_prompt
+from soaptune.prompting.chat import FOLDED, render_prompt
 
 __all__ = ["serving_template"]
 
 _WITHOUT_THINKING = "{%- set enable_thinking = false %}"
+_WITHOUT_SYSTEM_ROLE = (
+    "{%- if messages | length > 1 and messages[0]['role'] == 'system' and messages[1]['role'] == 'user' %}"
+    "{%- set question = messages[1]['content'] %}"
+    "{%- if messages[0]['content'] %}{%- set question = messages[0]['content'] + SEPARATOR + question %}{%- endif %}"
+    "{%- set messages = [{'role': 'user', 'content': question}] + messages[2:] %}"
+    "{%- endif %}"
+).replace("SEPARATOR", repr(FOLDED))
 _PROBES: tuple[tuple[str, ...], ...] = (("system", "user"), ("user",), ("system", "user", "assistant", "user"))
 
 
@@ -24,7 +32,8 @@ def serving_template(tokenizer: Any) -> str:
         tokenizer: The model's tokenizer; it is left as it was.
 
     Returns:
-        The template: the tokenizer's own, or the same with thinking switched off in its first line.
+        The template: the tokenizer's own, or the same with what is missing in its first line: thinking switched off,
+        the system prompt put before the first question.
 
     Raises:
         ConfigError: Neither gives the prompts of training.
@@ -38,7 +47,8 @@ def serving_template(tokenizer: Any) -> str:
     if not any(wanted):
         raise ConfigError("the chat template renders no conversation of a system prompt and a question")
     try:
-        for template in (own, _WITHOUT_THINKING + own):
+        for first_line in ("", _WITHOUT_THINKING, _WITHOUT_SYSTEM_ROLE, _WITHOUT_SYSTEM_ROLE + _WITHOUT_THINKING):
+            template = first_line + own
             tokenizer.chat_template = template
             found = [_prompt(tokenizer, messages) for messages in probes]
             if all(w is None or w == f for w, f in zip(wanted, found, strict=True)):

@@ -15,6 +15,7 @@ from soaptune.deploy.payload import ServePayload
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.folder_model import FolderModel, open_model
 from soaptune.jobs.place import Place
+from soaptune.prompting import control_tokens
 from soaptune.runtime.engines.loading import load_tokenizer
 from soaptune.runtime.inputs import MODEL
 from soaptune.runtime.merge import merge
@@ -82,7 +83,7 @@ def deploy(plan: ServePayload, place: Place, output: Path, *, connection: Connec
         registry_version=plan.version_name,
         engine=plan.service.engine,
         max_new_tokens=plan.max_new_tokens,
-        special_tokens=tuple(tokenizer.all_special_tokens),
+        special_tokens=control_tokens(tokenizer),
         token=plan.service.token,
     )
     write_json(output / MANIFEST, manifest.model_dump(mode="json"))

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from soaptune.errors import BackendError, ConfigError, EngineError, MissingExtraError, RequestError
 from soaptune.handles.endpoint import Endpoint, TypedTask, is_loopback
-from soaptune.prompting.chat import neutralise
+from soaptune.prompting import escape_special_tokens
 from soaptune.snowflake.handles.service import ServiceManifest
 from soaptune.snowflake.names import fold, quote
 from soaptune.snowflake.session import Connection
@@ -94,7 +94,7 @@ class SnowflakeEndpoint(Endpoint[OutT], Generic[OutT]):
 
     def _plain(self, text: str) -> str:
         # Our own engine does this itself; done twice it would change the text twice.
-        return neutralise(text, self._service.special_tokens) if self._service.engine == "vllm" else text
+        return escape_special_tokens(text, self._service.special_tokens) if self._service.engine == "vllm" else text
 
     def _params(self) -> dict[str, Any]:
         params: dict[str, Any] = {"temperature": 0.0, "max_completion_tokens": self._service.max_new_tokens}
