@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from soaptune.errors import EngineError
 
-__all__ = ["Completion", "Engine", "FinishReason", "GenerationRequest", "OnProgress", "Unanswered"]
+__all__ = [
+    "Completion",
+    "Conversation",
+    "Engine",
+    "FinishReason",
+    "GenerationRequest",
+    "Measured",
+    "OnProgress",
+    "Unanswered",
+]
 
 FinishReason = Literal["stop", "length", "error"]
 """Why an answer ends: the model ended its turn, it used up its tokens, or it could not be asked at all."""
@@ -62,8 +71,37 @@ class Completion:
     error: EngineError | None = None
 
 
+Conversation: TypeAlias = Sequence[Mapping[str, str]]
+"""Chat messages, each a mapping with ``role`` and ``content``; the last one is the answer where there is one."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an engine makes of reference answers.
+
+    Attributes:
+        losses: For each conversation the loss of its answer (the sum over its tokens, in nats) and the number of the
+            answer's tokens; None where that was not measured.
+        longest: Tokens of the longest answer (512 where none is valid); None for an engine that does not count tokens.
+    """
+
+    losses: Sequence[tuple[float, int] | None]
+    longest: int | None
+
+
 class Engine(Protocol):
     """Something that answers chat messages."""
+
+    def measure(self, conversations: Sequence[Conversation | None]) -> Measured:
+        """Measures reference answers, before anything is generated.
+
+        Args:
+            conversations: For each example the prompt with the reference answer, or None where that is not valid.
+
+        Returns:
+            Losses and lengths, as far as the engine gives them.
+        """
+        ...
 
     def generate(
         self, requests: Sequence[GenerationRequest], *, on_progress: OnProgress | None = None

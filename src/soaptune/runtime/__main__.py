@@ -1,4 +1,4 @@
-"""What runs in a process of its own: ``python -m soaptune.runtime run`` is a step's job, ``probe`` answers a preflight."""
+"""Processes of their own: ``python -m soaptune.runtime run`` is a step's job, ``probe`` answers a preflight."""
 
 from __future__ import annotations
 

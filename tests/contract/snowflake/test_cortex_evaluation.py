@@ -24,7 +24,7 @@ from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import fingerprint_folder
 from soaptune.jobs.requirements import requirements
-from soaptune.runtime.engines.cortex import CortexSubject
+from soaptune.runtime.engines.cortex import CortexEngine
 from soaptune.runtime.evaluate import job
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.session import Connection
@@ -248,7 +248,7 @@ def test_it_is_refused_where_there_is_no_cortex(tmp_path: Path, data: Any) -> No
 
 def test_the_table_is_forgotten_by_its_full_name(account: Any, backend: SnowflakeBackend) -> None:
     backend.connection.rows("making", 'CREATE TABLE TEST_DB.PUBLIC."odd name" (A INT)')
-    CortexSubject("m", 'TEST_DB.PUBLIC."odd name"', connection=backend.connection).forget()
+    CortexEngine("m", 'TEST_DB.PUBLIC."odd name"', connection=backend.connection).forget()
     assert backend.connection.rows("looking", "SHOW TABLES LIKE 'odd%' IN SCHEMA PUBLIC") == []
 
 

@@ -1,4 +1,4 @@
-"""A Cortex model as the subject of an evaluation: `AI_COMPLETE` for every example, in the account, once.
+"""A Cortex model as an engine: `AI_COMPLETE` for every example, in the account, once.
 
 The answers are kept in a table until the evaluation has them all, so that a lost connection asks nothing twice.
 """
@@ -10,17 +10,16 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from soaptune.common.fingerprint import fingerprint
-from soaptune.engines import Completion, GenerationRequest, OnProgress, Unanswered
+from soaptune.engines import Completion, Conversation, GenerationRequest, Measured, OnProgress, Unanswered
 from soaptune.errors import ConfigError, EngineError
 from soaptune.jobs.place import Place
-from soaptune.runtime.evaluate.subjects import Conversation, Measured
 from soaptune.snowflake.jobs.cleanup import TEMPORARY
 from soaptune.snowflake.names import Name, parse
 from soaptune.snowflake.session import Connection
 from soaptune.snowflake.tables import cortex
 from soaptune.snowflake.tables.query import SchemaRef
 
-__all__ = ["CortexSubject", "answers_table"]
+__all__ = ["CortexEngine", "answers_table"]
 
 
 def answers_table(place: Place) -> str:
@@ -38,7 +37,7 @@ def answers_table(place: Place) -> str:
     return Name(place.account.database, place.account.db_schema, f"{TEMPORARY}ANSWERS_{key}").sql
 
 
-class CortexSubject:
+class CortexEngine:
     """A Cortex model.
 
     Args:
@@ -56,7 +55,9 @@ class CortexSubject:
         """Measures nothing: Cortex tells neither likelihoods nor how its models count tokens."""
         return Measured([None] * len(conversations), None)
 
-    def generate(self, requests: Sequence[GenerationRequest], *, on_progress: OnProgress) -> list[Completion]:
+    def generate(
+        self, requests: Sequence[GenerationRequest], *, on_progress: OnProgress | None = None
+    ) -> list[Completion]:
         """Has every request answered; equal ones once. A request that fails is a completion with the reason.
 
         Raises:
@@ -66,6 +67,7 @@ class CortexSubject:
         texts = ["\n\n".join(turn["content"] for turn in request.messages) for request in requests]
         keys = [self._key(request, text) for request, text in zip(requests, texts, strict=True)]
         first = requests[0]
+        report = on_progress or _unwatched
         cortex.ask(
             self._place,
             self._table,
@@ -73,7 +75,7 @@ class CortexSubject:
             model=self._model,
             parameters={"temperature": first.temperature, "max_tokens": first.max_tokens},
             schema=first.schema,
-            on_progress=lambda done: on_progress(min(done, len(requests)), len(requests)),
+            on_progress=lambda done: report(min(done, len(requests)), len(requests)),
             details=True,
         )
         found = cortex.answers(self._place, self._table)
@@ -82,7 +84,7 @@ class CortexSubject:
         if len(errors) == len(completions):
             self.forget()  # a new attempt asks again
             raise EngineError(f"{self._model} answered none of the {len(requests)} prompts; the first: {errors[0]}")
-        on_progress(len(requests), len(requests))
+        report(len(requests), len(requests))
         return completions
 
     def forget(self) -> None:
@@ -111,6 +113,10 @@ class CortexSubject:
         if value is None:
             return _failed(f"{self._model} gave no answer: {details.get('error') or 'no reason given'}")
         return Completion(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _unwatched(_done: int, _total: int) -> None:
+    """Nobody looks."""
 
 
 def _failed(reason: str) -> Completion:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from soaptune.engines import Completion, GenerationRequest, OnProgress
+from soaptune.engines import Completion, Conversation, GenerationRequest, Measured, OnProgress
 from soaptune.errors import EngineError
 from soaptune.prompting.chat import render_prompt
 from soaptune.prompting.tokens import IGNORE_INDEX, label_rows
@@ -16,6 +16,7 @@ from soaptune.runtime.engines.attention import ATTENTION
 from soaptune.runtime.engines.constraint import constraint, processor
 from soaptune.runtime.engines.decoding import Row, decode
 from soaptune.runtime.engines.loading import load_model
+from soaptune.runtime.engines.perplexity import answer_losses
 
 __all__ = ["TransformersEngine"]
 
@@ -79,6 +80,20 @@ class TransformersEngine:
     def max_length(self) -> int:
         """How many tokens a prompt and its answer may have together."""
         return int(getattr(self._model.config, "max_position_embeddings", 0) or 2**31)
+
+    def measure(self, conversations: Sequence[Conversation | None]) -> Measured:
+        """Measures reference answers, see `soaptune.engines.Engine.measure`.
+
+        Raises:
+            ConfigError: The chat template cannot render a conversation.
+        """
+        labelled = list(label_rows(self._tokenizer, [one for one in conversations if one is not None]))
+        found = iter(answer_losses(self._model, labelled, max_length=self.max_length, batch_size=self._batch_size))
+        losses = [next(found) if one is not None else None for one in conversations]
+        return Measured(
+            [None if loss is None else (loss.loss, loss.tokens) for loss in losses],
+            max((row.n_trained for row in labelled), default=512),
+        )
 
     def generate(
         self, requests: Sequence[GenerationRequest], *, on_progress: OnProgress | None = None

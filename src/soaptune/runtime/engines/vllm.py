@@ -55,6 +55,7 @@ class VllmEngine:
         dtype: The number format to compute in, as vLLM names it.
         eager: Whether the model runs as it is, without being compiled, which takes a while and pays off on a GPU.
         concurrency: How many requests are under way at a time.
+        arguments: Further arguments of the server.
         startup_seconds: How long the server may take to be ready.
     """
 
@@ -69,6 +70,7 @@ class VllmEngine:
         dtype: str = "auto",
         eager: bool = False,
         concurrency: int = 32,
+        arguments: Sequence[str] = (),
         startup_seconds: float = 900.0,
     ) -> None:
         self._folder = Path(folder)
@@ -77,7 +79,7 @@ class VllmEngine:
         self._max_length = max_length
         self._context = max_length
         self._program = tuple(program)
-        self._more = ("--dtype", dtype, *(["--enforce-eager"] if eager else []))
+        self._more = ("--dtype", dtype, *(["--enforce-eager"] if eager else []), *arguments)
         self._concurrency = concurrency
         self._patience = startup_seconds
         self._key = secrets.token_hex(16)

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from soaptune.common.files import MANIFEST, write_json
 from soaptune.common.versions import installed_versions
-from soaptune.engines import Completion, Cortex, GenerationRequest
+from soaptune.engines import Completion, Cortex, Engine, GenerationRequest
 from soaptune.errors import BackendError, ConfigError, DataError
 from soaptune.evaluate.evaluator import EvalPayload
 from soaptune.evaluate.examples import Example, Prediction, Scores
@@ -23,10 +23,10 @@ from soaptune.evaluate.scoring import error_codes, example, missing_metrics, pre
 from soaptune.evaluate.summary import compare, summarise
 from soaptune.facts import Vocabulary
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.folder_model import open_model
+from soaptune.handles.folder_model import FolderModel, open_model
 from soaptune.handles.report import REPORT_FILE, EvalReport, Metric, ReportLineage
 from soaptune.jobs.place import Place
-from soaptune.runtime.evaluate.subjects import Subject, base_subject, tuned_subject
+from soaptune.runtime.engines.opening import open_engine, source_of_base, source_of_model
 from soaptune.runtime.evaluate.tables import fact_values, write_predictions
 from soaptune.runtime.inputs import DATA, MODEL, open_dataset
 from soaptune.runtime.progress import Progress
@@ -35,7 +35,7 @@ from soaptune.tasks.hooks import load_lexicon
 from soaptune.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
-    from soaptune.runtime.engines.cortex import CortexSubject
+    from soaptune.runtime.engines.cortex import CortexEngine
 
 __all__ = ["evaluate"]
 
@@ -91,9 +91,11 @@ def evaluate(plan: EvalPayload, place: Place, output: Path) -> EvalReport:
     terms, lexicon_notes = _lexicon(spec.lexicon or data.task.lexicon)
     runner = _Runner(plan, spec, rows, examples, Vocabulary([*values, *terms]), progress)
     # The base model first: when it cannot be had, that is known before any time is spent.
-    base = runner.run(base_subject(plan, model)) if score_base and model is not None else None
+    base = None
+    if model is not None and settings.base and plan.base is not None:
+        base = runner.run(open_engine(settings.engine, source_of_base(plan.base, model)))
     cortex = _cortex(settings.engine, place) if isinstance(settings.engine, Cortex) else None
-    tuned = runner.run(tuned_subject(plan, model) if model is not None else cast("Subject", cortex))
+    tuned = runner.run(_engine(plan, model, cortex))
 
     how = {"resamples": settings.resamples, "seed": settings.seed}
     metrics = summarise(tuned.scores, **how)
@@ -176,9 +178,9 @@ class _Runner:
         self._vocabulary = vocabulary
         self._progress = progress
 
-    def run(self, subject: Subject) -> Answers:
+    def run(self, engine: Engine) -> Answers:
         settings = self._settings
-        measured = subject.measure(
+        measured = engine.measure(
             [
                 None if answer is None else [*prompt, {"role": "assistant", "content": answer}]
                 for prompt, answer in zip(self._prompts, self._references, strict=True)
@@ -189,7 +191,7 @@ class _Runner:
         schema = self._spec.output_schema if settings.constrained else None
         requests = [GenerationRequest(prompt, limit, schema=schema, seed=settings.seed) for prompt in self._prompts]
         before = self._progress.done
-        completions = subject.generate(requests, on_progress=lambda done, _: self._progress.at(before + done))
+        completions = engine.generate(requests, on_progress=lambda done, _: self._progress.at(before + done))
         predictions = [predict(self._spec, completion) for completion in completions]
         scores = score(
             self._examples,
@@ -207,11 +209,19 @@ class _Runner:
         return int(longest * _SPARE_SHARE) + _SPARE_TOKENS
 
 
-def _cortex(engine: Cortex, place: Place) -> CortexSubject:
-    from soaptune.runtime.engines.cortex import CortexSubject, answers_table
+def _engine(plan: EvalPayload, model: FolderModel | None, cortex: CortexEngine | None) -> Engine:
+    """What answers as the model that is evaluated: the tuned one, or the Cortex model in its place."""
+    if cortex is not None:
+        return cortex
+    assert model is not None, "without a Cortex model there is a tuned one"
+    return open_engine(plan.evaluator.engine, source_of_model(model, plan.base))
+
+
+def _cortex(engine: Cortex, place: Place) -> CortexEngine:
+    from soaptune.runtime.engines.cortex import CortexEngine, answers_table
 
     # Two evaluations at a time share no table; the same one, tried again, goes on where it was.
-    return CortexSubject(engine.model, answers_table(place))
+    return CortexEngine(engine.model, answers_table(place))
 
 
 def _reference(spec: TaskSpec, row: dict[str, Any]) -> str | None:
