@@ -62,7 +62,7 @@ def load_dataset(
     ledger = RowLedger()
     tables: dict[str, Table] = {}
     for name, rows in raw.items():
-        tables[name], dropped = well_formed(rows, wanted, spec=spec, split=name, bad_rows=on_bad_row)
+        tables[name], dropped = well_formed(rows, wanted, task=task, split=name, bad_rows=on_bad_row)
         for row, reason in dropped:
             ledger.add(f"{name}#{row}", split=name, fate="dropped", reason=reason, step="load")
         if not tables[name].num_rows:

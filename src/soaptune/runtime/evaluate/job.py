@@ -214,7 +214,7 @@ def _cortex(plan: EvalPlan) -> CortexSubject:
 
 def _reference(spec: TaskSpec, row: dict[str, Any]) -> str | None:
     try:
-        return rendering.answer(spec, row)
+        return rendering.answer(spec, spec.outputs(row))
     except DataError:  # a reference that is no valid answer has no perplexity; the report counts it
         return None
 
