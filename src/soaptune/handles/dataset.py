@@ -13,13 +13,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import ValidationError
-
 from soaptune.common.arrow import Table, parquet
 from soaptune.common.files import MANIFEST, read_json
 from soaptune.common.wording import did_you_mean
-from soaptune.config import summary
-from soaptune.errors import DataError, MissingExtraError
+from soaptune.errors import ConfigError, DataError, MissingExtraError
 from soaptune.handles.dataset_manifest import FORMAT_VERSION, DatasetManifest
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.location import LOCAL, Location, Receiver
@@ -66,8 +63,8 @@ class Dataset:
             )
         try:
             manifest = DatasetManifest.model_validate(data)
-        except ValidationError as error:
-            raise DataError(f"{folder / MANIFEST} is broken: {summary(error)}") from error
+        except ConfigError as error:
+            raise DataError(f"{folder / MANIFEST} is broken: {error}") from error
         for split in manifest.counts:
             if not (folder / f"{split}.parquet").is_file():
                 raise DataError(f"{folder} is incomplete: the file {split}.parquet is missing.")

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
 from typing_extensions import Self
 
 from soaptune.common.files import MANIFEST, read_json
 from soaptune.common.wording import did_you_mean
-from soaptune.config import Config, summary
+from soaptune.config import Config
 from soaptune.errors import BackendError, ConfigError, DataError, EngineError, MissingExtraError, RequestError
 from soaptune.tasks import Task, built_in
 from soaptune.tasks.spec import TaskSpec
@@ -119,8 +118,8 @@ class Endpoint(Generic[OutT]):
             raise DataError(f"{folder / MANIFEST} does not describe an endpoint")
         try:
             return Endpoint[Any](EndpointManifest.model_validate(raw))
-        except ValidationError as error:
-            raise DataError(f"{folder / MANIFEST}: {summary(error)}") from error
+        except ConfigError as error:
+            raise DataError(f"{folder / MANIFEST}: {error}") from error
 
     @property
     def url(self) -> str:

@@ -11,11 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from soaptune.common.files import MANIFEST, atomic_dir, read_json, write_json
-from soaptune.config import summary
-from soaptune.errors import DataError, JobFailed, MissingExtraError
+from soaptune.errors import ConfigError, DataError, JobFailed, MissingExtraError
 from soaptune.handles.location import LOCAL, Location, Receiver
 from soaptune.handles.model_export import copy_model_files, export_model
 from soaptune.handles.model_manifest import ModelManifest
@@ -61,8 +58,8 @@ class Model:
             raise DataError(f"{folder / MANIFEST} does not describe a model")
         try:
             manifest = ModelManifest.model_validate(raw)
-        except ValidationError as error:
-            raise DataError(f"{folder / MANIFEST}: {summary(error)}") from error
+        except ConfigError as error:
+            raise DataError(f"{folder / MANIFEST}: {error}") from error
         model = cls(folder, manifest)
         wanted = "adapter_config.json" if manifest.method == "lora" else "config.json"
         if not (model.weights / wanted).is_file() or not any(model.weights.glob("*.safetensors")):

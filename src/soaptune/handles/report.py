@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, FiniteFloat, PrivateAttr, ValidationError
+from pydantic import Field, FiniteFloat, PrivateAttr
 from typing_extensions import Self
 
 from soaptune.common import files
 from soaptune.common.fingerprint import fingerprint
-from soaptune.config import Config, summary
+from soaptune.config import Config
 from soaptune.errors import ConfigError, DataError
 
 __all__ = ["Difference", "EvalReport", "Metric", "ReportLineage"]
@@ -134,9 +134,8 @@ class EvalReport(Config):
             raise DataError(f"{file}: there is no report here; an Evaluator leaves one in its job's output folder")
         try:
             report = cls.model_validate(files.read_json(file))
-        except (ValidationError, ConfigError) as error:
-            what = summary(error) if isinstance(error, ValidationError) else str(error)
-            raise DataError(f"{file}: this is not a report that this version of soaptune reads ({what})") from error
+        except ConfigError as error:
+            raise DataError(f"{file}: this is not a report that this version of soaptune reads ({error})") from error
         report._folder = file.parent.absolute()
         return report
 

@@ -11,11 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
-
 from soaptune.common.arrow import Table, arrow
 from soaptune.common.files import MANIFEST, read_json, write_json
-from soaptune.config import summary
 from soaptune.data.plan import CortexPlan, GeneratePlan
 from soaptune.errors import ConfigError, DataError, SoaptuneError
 from soaptune.generation.protocol import load_generator
@@ -122,8 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
             raw = read_json(Path(given[0]))
             with_cortex = isinstance(raw, dict) and cast("dict[str, Any]", raw).get("mode") == "cortex"
             plan = CortexPlan.model_validate(raw) if with_cortex else GeneratePlan.model_validate(raw)
-        except ValidationError as error:
-            raise ConfigError(f"{given[0]}: {summary(error)}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{given[0]}: {error}") from error
         output = Path("..") / "output"
         if isinstance(plan, CortexPlan):
             from soaptune.runtime.snowflake.cortex import generate_with_cortex

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from soaptune.config import Config
+from soaptune.config import Config, OtherName
 from soaptune.errors import ConfigError, Violation
+from soaptune.train.names import SPEC_NAMES
 from soaptune.train.options import (
     CheckpointOptions,
     DeepSpeedOptions,
@@ -37,6 +39,8 @@ class TrainSpec(Config):
         >>> [v for v in spec.check() if v.level == "error"]
         []
     """
+
+    other_names: ClassVar[Mapping[str, OtherName]] = SPEC_NAMES
 
     model: Annotated[str, Field(min_length=1)]
     """The base model: a name on the Hugging Face hub, a local folder, or ``"soaptune/tiny"``, the embedded one."""

@@ -15,11 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import ValidationError
-
 from soaptune.common.files import MANIFEST, read_json, write_json
 from soaptune.common.versions import installed_versions
-from soaptune.config import summary
 from soaptune.engines import Completion, GenerationRequest
 from soaptune.errors import BackendError, ConfigError, DataError, SoaptuneError
 from soaptune.evaluate.evaluator import EvalPlan
@@ -282,9 +279,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         report = evaluate(EvalPlan.model_validate(read_json(options.step)), options.output)
-    except ValidationError as error:
-        print(f"{options.step}: {summary(error)}", file=sys.stderr)
-        return 1
     except SoaptuneError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -15,10 +15,8 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from pydantic import ValidationError
 
 from soaptune.common.files import MANIFEST, read_json, write_json
-from soaptune.config import summary
 from soaptune.deploy.plan import MODEL_INPUT, ServePlan
 from soaptune.engines import Completion, GenerationRequest
 from soaptune.errors import BackendError, ConfigError, DataError, EngineError, SoaptuneError
@@ -153,8 +151,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         try:
             plan = ServePlan.model_validate(read_json(Path(given[0])))
-        except ValidationError as error:
-            raise ConfigError(f"{given[0]}: {summary(error)}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{given[0]}: {error}") from error
         serve(plan, Path("..") / "output")
     except SoaptuneError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

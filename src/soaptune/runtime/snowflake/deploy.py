@@ -11,10 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from soaptune.common.files import MANIFEST, read_json, write_json
-from soaptune.config import summary
 from soaptune.deploy.plan import MODEL_INPUT
 from soaptune.deploy.service import ServicePlan
 from soaptune.errors import ConfigError, DataError, SoaptuneError
@@ -123,8 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         try:
             plan = ServicePlan.model_validate(read_json(Path(given[0])))
-        except ValidationError as error:
-            raise ConfigError(f"{given[0]}: {summary(error)}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{given[0]}: {error}") from error
         deploy(plan, Path("..") / "output")
     except SoaptuneError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -9,11 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
-from pydantic import ValidationError
-
 from soaptune.common.files import MANIFEST, atomic_dir, write_json
-from soaptune.config import summary
-from soaptune.errors import DataError
+from soaptune.errors import ConfigError, DataError
 from soaptune.handles.location import Location
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import MODEL_SUFFIXES, ModelManifest, fingerprint_folder
@@ -234,5 +231,5 @@ def _manifest_at(folder: StageFolder) -> ModelManifest | None:
         raise DataError(f"{where} does not describe a model")
     try:
         return ModelManifest.model_validate(raw)
-    except ValidationError as error:
-        raise DataError(f"{where}: {summary(error)}") from error
+    except ConfigError as error:
+        raise DataError(f"{where}: {error}") from error

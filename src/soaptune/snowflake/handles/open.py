@@ -6,10 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import ValidationError
-
 from soaptune.common.files import MANIFEST
-from soaptune.config import summary
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
@@ -111,8 +108,8 @@ def _manifest(output: StageFolder) -> dict[str, Any]:
 def _service(raw: dict[str, Any], output: StageFolder) -> ServiceManifest:
     try:
         return ServiceManifest.model_validate(raw)
-    except ValidationError as error:
-        raise DataError(f"{output.location}/{MANIFEST}: {summary(error)}") from error
+    except ConfigError as error:
+        raise DataError(f"{output.location}/{MANIFEST}: {error}") from error
 
 
 def _dataset(raw: dict[str, Any], place: Place) -> Any:

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import PrivateAttr, ValidationError
+from pydantic import PrivateAttr
 
 from soaptune.common.files import atomic_dir
-from soaptune.config import summary
-from soaptune.errors import BackendError, ConfigError, DataError
+from soaptune.errors import BackendError, DataError
 from soaptune.handles.report import REPORT_FILE, EvalReport
 from soaptune.snowflake.jobs.stagefiles import StageFolder
 from soaptune.snowflake.names import Name, quote
@@ -94,9 +93,8 @@ def open_report(folder: StageFolder) -> StageReport:
         raise DataError(f"{where}: there is no report here")
     try:
         report = StageReport.model_validate(json.loads(text))
-    except (ValidationError, ConfigError, ValueError) as error:
-        what = summary(error) if isinstance(error, ValidationError) else str(error)
-        raise DataError(f"{where}: this is not a report that this version of soaptune reads ({what})") from error
+    except ValueError as error:  # a ConfigError is one
+        raise DataError(f"{where}: this is not a report that this version of soaptune reads ({error})") from error
     return report.lies_in(folder)
 
 

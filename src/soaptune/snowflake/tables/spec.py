@@ -10,12 +10,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from soaptune.common.arrow import arrow
-from soaptune.config import Config, summary
-from soaptune.errors import DataError
+from soaptune.config import Config
+from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset_manifest import DatasetManifest
 from soaptune.snowflake.names import Name
 
@@ -111,8 +111,8 @@ class TableSource(Config):
             return cls.model_validate(json.loads(text.removeprefix(SCHEME)))
         except json.JSONDecodeError as error:
             raise DataError("This is not the address of a dataset in tables: 'tables:' and JSON are needed.") from error
-        except ValidationError as error:
-            message = f"The address of a dataset in tables cannot be read by this soaptune: {summary(error)}"
+        except ConfigError as error:
+            message = f"The address of a dataset in tables cannot be read by this soaptune: {error}"
             raise DataError(message) from error
 
     def at(self, database: str, schema: str) -> Self:
