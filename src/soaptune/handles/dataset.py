@@ -8,15 +8,15 @@ and ``group``, and any further columns as metadata. A dataset that is written is
 from __future__ import annotations
 
 import html
-import importlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from soaptune.common.arrow import Table, parquet
 from soaptune.common.files import MANIFEST, read_json
+from soaptune.common.lazy import optional
 from soaptune.common.wording import did_you_mean
-from soaptune.errors import ConfigError, DataError, MissingExtraError
+from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset_manifest import FORMAT_VERSION, DatasetManifest
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.location import LOCAL, Location, Receiver
@@ -250,11 +250,7 @@ class Dataset:
             MissingExtraError: The package `datasets` is not installed.
         """
         table = self._read(split, ["id", *self.task.fields])
-        try:
-            hugging_face: Any = importlib.import_module("datasets")
-        except ImportError as error:
-            raise MissingExtraError("datasets", extra="train", what="Dataset[split]") from error
-        return hugging_face.Dataset(table)
+        return optional("datasets", extra="train", what="Dataset[split]").Dataset(table)
 
     def __contains__(self, split: object) -> bool:
         return split in self._manifest.counts

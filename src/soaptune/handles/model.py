@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import importlib
-import importlib.util
 import os
 import subprocess
 import sys
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from soaptune.common.files import MANIFEST, atomic_dir, read_json, write_json
-from soaptune.errors import ConfigError, DataError, JobFailed, MissingExtraError
+from soaptune.common.lazy import require
+from soaptune.errors import ConfigError, DataError, JobFailed
 from soaptune.handles.location import LOCAL, Location, Receiver
 from soaptune.handles.model_export import copy_model_files, export_model
 from soaptune.handles.model_manifest import ModelManifest
@@ -183,9 +183,7 @@ class Model:
         done = self._merged(target)
         if done is not None:
             return done
-        for package in ("torch", "transformers", "peft"):
-            if importlib.util.find_spec(package) is None:
-                raise MissingExtraError(package, extra="train", what="Model.merge()")
+        require("torch", "transformers", "peft", extra="train", what="Model.merge()")
         command = [sys.executable, "-m", "soaptune.runtime.merge", "--model", str(self._path), "--output", str(target)]
         result = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", errors="replace"
@@ -212,9 +210,7 @@ class Model:
         Raises:
             MissingExtraError: torch, transformers or PEFT are not installed.
         """
-        for package in ("torch", "transformers", "peft"):
-            if importlib.util.find_spec(package) is None:
-                raise MissingExtraError(package, extra="train", what="Model.load()")
+        require("torch", "transformers", "peft", extra="train", what="Model.load()")
         loading = importlib.import_module("soaptune.runtime.engines.loading")
         if self.adapter is None:
             return loading.load_model(self.weights)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from soaptune.common.arrow import Table, arrow, parquet
-from soaptune.errors import DataError, MissingExtraError
+from soaptune.common.arrow import Table, arrow, ipc, parquet
+from soaptune.common.lazy import optional
+from soaptune.errors import DataError
 from soaptune.handles.readers.rows import RawRows
 
 __all__ = ["read_arrow", "read_parquet", "read_saved"]
@@ -23,11 +23,10 @@ def read_arrow(path: Path) -> RawRows:
     """Reads an Arrow IPC file or stream."""
 
     def read() -> Table:
-        ipc: Any = importlib.import_module("pyarrow.ipc")
         with arrow().memory_map(str(path)) as source:
             in_file_form = source.read(6) == b"ARROW1"
             source.seek(0)
-            return (ipc.open_file if in_file_form else ipc.open_stream)(source).read_all()
+            return (ipc().open_file if in_file_form else ipc().open_stream)(source).read_all()
 
     return _rows(str(path), read, "Arrow")
 
@@ -39,10 +38,7 @@ def read_saved(folder: Path, split: str) -> dict[str, RawRows]:
         folder: The folder.
         split: The split that a single dataset becomes; a dictionary of datasets brings its own.
     """
-    try:
-        hugging_face: Any = importlib.import_module("datasets")
-    except ImportError as error:
-        raise MissingExtraError("datasets", extra="train", what="Reading a saved dataset") from error
+    hugging_face = optional("datasets", extra="train", what="Reading a saved dataset")
     try:
         saved: Any = hugging_face.load_from_disk(str(folder))
     except Exception as error:  # the library lets through whatever its readers raise
