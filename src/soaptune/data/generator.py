@@ -23,6 +23,7 @@ from soaptune.errors import (
 from soaptune.generation.protocol import Pools, load_generator
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.preparation.prepare import target_sizes
+from soaptune.jobs.arguments import require_backend
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
 from soaptune.jobs.requirements import requirements
@@ -144,6 +145,7 @@ class DataGenerator(Step):
         Returns:
             The job. The same options give the same bytes.
         """
+        require_backend(on)
         plan: Config = self._plan()
         left = {"table", "overwrite"}
         if self.mode == "cortex":
@@ -165,6 +167,7 @@ class DataGenerator(Step):
         Args:
             on: The backend that is to run the job.
         """
+        require_backend(on)
         found = [*self._in_the_way(on)] if on.name == "snowflake" else []
         if self.mode == "heuristic":
             return found + self._unknown_levels(on)
@@ -195,6 +198,7 @@ class DataGenerator(Step):
         from soaptune.snowflake.tables.query import Place
         from soaptune.snowflake.tables.source import find_source, match_columns, names_of
 
+        require_backend(on)
         raise_on_errors("DataGenerator.estimate", self._cortex_findings())
         backend: Any = on
         name, spec = self._table(on), self.task.spec()

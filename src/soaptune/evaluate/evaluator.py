@@ -17,6 +17,7 @@ from soaptune.evaluate.judges import Facts
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
 from soaptune.handles.report import EvalReport
+from soaptune.jobs.arguments import require_backend, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
 from soaptune.jobs.requirements import requirements
@@ -109,6 +110,7 @@ class Evaluator(Step):
         Raises:
             CheckFailed: The engine does not work on this backend.
         """
+        self._require(model, data, on)
         if self.engine == "cortex":
             return self._cortex_job(model, data, on)
         inputs = {"model": model.location.uri, "data": data.location.uri}
@@ -145,6 +147,7 @@ class Evaluator(Step):
             data: The examples.
             on: The backend that is to run the job.
         """
+        self._require(model, data, on)
         found = [*self._split_findings(data), *_task_findings(model, data)]
         found += engine_findings(self.engine, self.vllm_command, self.vllm_requirement, backend=on.name)
         if self.engine == "cortex":
@@ -199,6 +202,11 @@ class Evaluator(Step):
             JobFailed: The job failed; the error has the last lines of its log.
         """
         return self._run(model, data, on=on, key=key)
+
+    def _require(self, model: Model, data: Dataset, on: Backend) -> None:
+        require_backend(on)
+        require_handle(model, Model, "model")
+        require_handle(data, Dataset, "data")
 
     def _cortex_job(self, model: Model, data: Dataset, on: Any) -> JobSpec:
         """The job that asks a Cortex model; the tuned model's files stay where they are."""

@@ -11,6 +11,7 @@ from typing import Any
 from soaptune.config import Config
 from soaptune.errors import SoaptuneError, Violation, raise_on_errors
 from soaptune.handles.location import misplaced
+from soaptune.jobs.arguments import require_backend
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
 from soaptune.jobs.spec import JobSpec
@@ -44,7 +45,8 @@ class Step(Config):
             CheckFailed: A check found an error; nothing was started.
             BackendError: The backend cannot start the job.
         """
-        return on.submit(self._prepare(*inputs, on=on), key=key)
+        spec = self._prepare(*inputs, on=on)
+        return on.submit(spec, key=key)
 
     def _run(self, *inputs: Any, on: Backend, key: str | None = None) -> Any:
         """Submits, shows progress until the job has ended, and opens its result.
@@ -62,6 +64,7 @@ class Step(Config):
         """Checks and compiles; warnings of the checks are logged."""
         what = type(self).__name__
         step: Any = self
+        require_backend(on)
         # A config that is wrong in itself is told at once, without reading data for the rest.
         warnings = raise_on_errors(what, [*self.check(), *misplaced(inputs, on=on.name)])
         warnings += raise_on_errors(what, step.preflight(*inputs, on=on))

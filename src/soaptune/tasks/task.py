@@ -299,7 +299,7 @@ class Task(Generic[OutT]):
         if isinstance(value, TaskSpec):
             return Task.from_spec(value)
         if not isinstance(value, dict):
-            raise ValueError("a task is given as a Task, a TaskSpec or its saved form")
+            raise ValueError(_not_a_task(value))
         saved = cast("dict[str, Any]", value)
         if not isinstance(saved.get("generator", ""), str):
             raise ValueError("a task's hooks are import paths")
@@ -324,6 +324,14 @@ def _schema_of(output: type[BaseModel]) -> dict[str, Any]:
         return answer_schema(given)
     except (PydanticUserError, NameError) as error:
         raise ConfigError(f"{given.__name__} has no JSON Schema: {str(error).splitlines()[0]}") from error
+
+
+def _not_a_task(value: Any) -> str:
+    if value is Task:
+        return "this is the class Task; a task is made by Task(name=..., system_prompt=..., output=..., ...)"
+    if isinstance(value, type) and issubclass(value, BaseModel):
+        return f"{value.__name__} is the class of an answer; a task is Task(output={value.__name__}, name=..., ...)"
+    return f"a Task is expected, such as st.tasks.SOAP or Task(name=..., ...), and this is a {type(value).__name__}"
 
 
 def _code(kind: str) -> str:

@@ -12,6 +12,7 @@ from soaptune.errors import Violation
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelPlan
+from soaptune.jobs.arguments import require_backend, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
 from soaptune.jobs.requirements import requirements
@@ -78,6 +79,8 @@ class Trainer(Step):
             The job: ArcticTraining's config, the two-line ``train.py`` that registers our plug-ins, the task, and the
             plan that becomes the model's manifest. The same input gives the same bytes.
         """
+        require_backend(on)
+        require_handle(data, Dataset, "data")
         spec, changes = self._adapted(on)
         machine = self._machine(on)
         inputs = {"data": data.location.uri}
@@ -128,6 +131,8 @@ class Trainer(Step):
             data: The examples.
             on: The backend that is to run the job.
         """
+        require_backend(on)
+        require_handle(data, Dataset, "data")
         spec, changes = self._adapted(on)
         machine = self._machine(on)
         found = [*preflight.data_findings(spec, data), *preflight.model_findings(spec)]
@@ -179,6 +184,7 @@ class Trainer(Step):
         return self._run(data, on=on, key=key)
 
     def _machine(self, on: Backend) -> hardware.Machine | None:
+        require_backend(on)
         # Of a remote backend's machines nothing is known here, and nothing is changed for them.
         machine = getattr(on, "machine", None)
         if isinstance(machine, hardware.Machine):
