@@ -326,12 +326,14 @@ def _schema_of(output: type[BaseModel]) -> dict[str, Any]:
         raise ConfigError(f"{given.__name__} has no JSON Schema: {str(error).splitlines()[0]}") from error
 
 
-def _not_a_task(value: Any) -> str:
-    if value is Task:
+def _not_a_task(value: object) -> str:
+    kind = cast("type[Any]", value) if isinstance(value, type) else type(None)
+    if issubclass(kind, Task):
         return "this is the class Task; a task is made by Task(name=..., system_prompt=..., output=..., ...)"
-    if isinstance(value, type) and issubclass(value, BaseModel):
-        return f"{value.__name__} is the class of an answer; a task is Task(output={value.__name__}, name=..., ...)"
-    return f"a Task is expected, such as st.tasks.SOAP or Task(name=..., ...), and this is a {type(value).__name__}"
+    if issubclass(kind, BaseModel):
+        return f"{kind.__name__} is the class of an answer; a task is Task(output={kind.__name__}, name=..., ...)"
+    what = "class" if kind is value else type(value).__name__
+    return f"a Task is expected, such as st.tasks.SOAP or Task(name=..., ...), and this is a {what}"
 
 
 def _code(kind: str) -> str:
