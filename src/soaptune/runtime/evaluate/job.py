@@ -87,13 +87,14 @@ def evaluate(plan: EvalPlan, output: Path) -> EvalReport:
     examples = [example(spec, row, facts[row["id"]] if values else None) for row in rows]
     score_base = model is not None and settings.base and bool(plan.base)
 
-    progress = Progress(output, total=len(rows) * (4 if score_base else 2), unit="answers")
+    progress = Progress(output, total=len(rows), unit="examples")
     terms, lexicon_notes = _lexicon(spec.lexicon or data.task.lexicon)
     runner = _Runner(plan, spec, rows, examples, Vocabulary([*values, *terms]), progress)
     # The base model first: when it cannot be had, that is known before any time is spent.
-    base = runner.run(base_subject(plan, model)) if score_base and model is not None else None
+    base = runner.run(base_subject(plan, model), "base model") if score_base and model is not None else None
     cortex = _cortex(plan) if model is None else None
-    tuned = runner.run(tuned_subject(plan, model) if model is not None else cast("Subject", cortex))
+    asked_model = tuned_subject(plan, model) if model is not None else cast("Subject", cortex)
+    tuned = runner.run(asked_model, "model" if model is not None else "Cortex model")
 
     how = {"resamples": settings.resamples, "seed": settings.seed}
     metrics = summarise(tuned.scores, **how)
@@ -172,8 +173,9 @@ class _Runner:
         self._vocabulary = vocabulary
         self._progress = progress
 
-    def run(self, subject: Subject) -> Answers:
+    def run(self, subject: Subject, who: str) -> Answers:
         settings = self._settings
+        self._progress.begin(f"{who}, perplexity")
         measured = subject.measure(
             [
                 None if answer is None else [*prompt, {"role": "assistant", "content": answer}]
@@ -184,8 +186,8 @@ class _Runner:
         limit = settings.max_new_tokens or self._room(measured.longest)
         schema = self._spec.output_schema if settings.constrained else None
         requests = [GenerationRequest(prompt, limit, schema=schema, seed=settings.seed) for prompt in self._prompts]
-        before = self._progress.done
-        completions = subject.generate(requests, on_progress=lambda done, _: self._progress.at(before + done))
+        self._progress.begin(f"{who}, answers")
+        completions = subject.generate(requests, on_progress=lambda done, _: self._progress.at(done))
         predictions = [predict(self._spec, completion) for completion in completions]
         scores = score(
             self._examples,
