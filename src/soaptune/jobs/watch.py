@@ -167,8 +167,10 @@ class _Lines:
     def __init__(self, name: str) -> None:
         self._name = name
         self._phase: str | None = None
-        self._began = self._printed = time.monotonic()
-        self._done_before = self._shown = 0.0
+        self._began: float = time.monotonic()
+        self._printed: float = self._began
+        self._done_before: float = 0.0
+        self._shown: float = 0.0
         with contextlib.suppress(Exception):  # nobody may be listening
             self._print("started")
 
