@@ -108,7 +108,7 @@ class Dataset:
     @classmethod
     def load(
         cls,
-        source: str | Path | Mapping[str, str | Path],
+        source: object,
         *,
         task: TaskSpec | HasSpec,
         columns: Mapping[str, str] | None = None,
@@ -119,20 +119,23 @@ class Dataset:
         ids: Literal["keep", "make"] = "keep",
         synthetic: bool = False,
     ) -> Dataset:
-        """Reads examples from files of other formats and writes them as a dataset folder.
+        """Reads examples from files or from memory and writes them as a dataset folder.
 
-        The formats, told by the file's suffix: ``.jsonl``/``.ndjson``, ``.json`` (a list of objects), ``.csv``,
+        The formats of files, by their suffix: ``.jsonl``/``.ndjson``, ``.json`` (a list of objects), ``.csv``,
         ``.tsv``, ``.parquet``, ``.arrow``/``.feather``/``.ipc``, and folders that Hugging Face datasets saved. Text
         is UTF-8, with or without a byte order mark. Columns that are not the task's are kept as metadata; a column
         ``group`` names the scenario whose rows must stay in one split.
 
         Args:
-            source: A file (becomes one split), a mapping from split to file, or a folder: either one that
+            source: What becomes one split: a file, a list of files, a list of dicts, a pandas or polars frame, an
+                Arrow table (or anything else with ``__arrow_c_stream__``), or a `datasets.Dataset`. Or several splits:
+                a mapping from split to one of these (a `datasets.DatasetDict` is one), or a folder, either one that
                 ``save_to_disk`` made or one with ``train.csv``, ``validation.csv``, ``test.csv`` and the like.
             task: The task.
             columns: The column of the file for a field of the task (or for ``id``, ``group``, ``facts``), where it
-                has another name: ``{"dialogue": "conversation", "S": "subj"}``.
-            split: The split that a single file becomes.
+                has another name: ``{"dialogue": "conversation", "S": "subj"}``. A dotted name reaches into
+                records: ``{"parties": "output.parties"}``.
+            split: The split that a source without splits becomes.
             into: The folder to write; None stands for ``runs/data/<content address>`` below the working
                 directory. Loading the same content again reuses it.
             on_bad_row: ``"error"`` raises at the first row that cannot be used; ``"ledger"`` leaves such rows out,

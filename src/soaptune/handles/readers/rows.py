@@ -153,6 +153,7 @@ def well_formed(
     task: TaskSpec | HasSpec,
     split: str,
     bad_rows: Literal["error", "ledger"],
+    first: int = 0,
 ) -> tuple[Table, list[tuple[int, str]]]:
     """The rows of a file in the form of a dataset.
 
@@ -162,6 +163,7 @@ def well_formed(
         task: The task; where it has its class, the class's own validators have their say.
         split: The split the file becomes, for the ids that are made.
         bad_rows: Whether a row that cannot be used is an error.
+        first: How many rows of the split came before these, for the ids that are made.
 
     Returns:
         The table, and the rows that were left out as (row number counted from 1, reason).
@@ -187,7 +189,7 @@ def well_formed(
     if "id" in places:
         _mark_repeated(found["id"], bad)
     else:
-        found["id"] = [f"{split}-{index:06d}" for index in range(rows.count)]
+        found["id"] = [f"{split}-{first + index:06d}" for index in range(rows.count)]
     dropped = sorted(bad.items())
     if dropped and bad_rows == "error":
         index, reason = dropped[0]
