@@ -20,6 +20,7 @@ from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset_manifest import FORMAT_VERSION, DatasetManifest
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.location import LOCAL, Location, Receiver
+from soaptune.handles.operations import DatasetOperations
 from soaptune.tasks.fact import Fact
 from soaptune.tasks.spec import HasSpec, TaskSpec
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "DatasetManifest", "Fact"]
 
 
-class Dataset:
+class Dataset(DatasetOperations):
     """A handle to a dataset folder. It reads rows only when asked for them."""
 
     def __init__(self, path: Path, manifest: DatasetManifest) -> None:
