@@ -109,7 +109,7 @@ class DatasetOperations:
             wanted = {split: list(places) for split, places in cast("Mapping[str, Iterable[int]]", indices).items()}
         else:
             places = list(indices)
-            wanted = {split: places for split in self}
+            wanted = dict.fromkeys(self, places)
         unknown = [split for split in wanted if split not in dataset.splits]
         if unknown:
             raise DataError(f"The dataset has no split {unknown[0]!r}; it has {', '.join(dataset.splits)}.")
