@@ -1,4 +1,4 @@
-"""The base of every config: frozen, strict, keyword-only, and helpful about typos.
+"""The base of every config: frozen, strict, keyword-only, and helpful about names.
 
 A *step* (`DataGenerator`, `Trainer`, `Evaluator`, `Deployer`) is its config; results and parts of configs use the
 same base, so that all of them round-trip through JSON.
@@ -6,8 +6,10 @@ same base, so that all of them round-trip through JSON.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -15,7 +17,16 @@ from typing_extensions import Self
 
 from soaptune.errors import ConfigError
 
-__all__ = ["Config", "sentence", "summary"]
+__all__ = ["Config", "OtherName", "merged", "sentence", "summary"]
+
+
+class OtherName(NamedTuple):
+    """Where a field is found that other libraries call by another name."""
+
+    path: str
+    """The field, as a dotted path from the class that lists the name."""
+    note: str = ""
+    """What differs, as a sentence; empty where only the name does."""
 
 
 if TYPE_CHECKING:
@@ -29,22 +40,42 @@ else:
         """
 
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-            try:
-                return super().__call__(*args, **kwargs)
-            except ValidationError as error:
-                raise ConfigError(f"{cls.__name__}: {summary(error)}") from error
+            if args:
+                first = next(iter(cls.model_fields), None)
+                example = f": {cls.__name__}({first}=...)" if first else ""
+                raise ConfigError(f"{cls.__name__} takes its values by name{example}")
+            with _our_errors(cls):
+                return super().__call__(**kwargs)
 
 
 class Config(BaseModel, metaclass=_Meta):
     """A frozen Pydantic model that refuses unknown fields and says which known one was probably meant.
 
-    Calling the class with values that are not allowed raises `soaptune.errors.ConfigError`, which is a
-    `ValueError`.
+    Values that are not allowed raise `soaptune.errors.ConfigError`, which is a `ValueError`, whether they come by
+    calling the class, from a mapping (``model_validate``) or from JSON (``model_validate_json``).
     """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True, revalidate_instances="never"
     )
+
+    other_names: ClassVar[Mapping[str, OtherName]] = {}
+    """What other libraries call the fields of this class, for the answer to an unknown name."""
+
+    if not TYPE_CHECKING:
+        # Hidden from the type checker, so that Pydantic's own signatures hold.
+
+        @classmethod
+        def model_validate(cls, *args: Any, **kwargs: Any) -> Any:
+            """Pydantic's own, with our error."""
+            with _our_errors(cls):
+                return super().model_validate(*args, **kwargs)
+
+        @classmethod
+        def model_validate_json(cls, *args: Any, **kwargs: Any) -> Any:
+            """Pydantic's own, with our error."""
+            with _our_errors(cls):
+                return super().model_validate_json(*args, **kwargs)
 
     @model_validator(mode="before")
     @classmethod
@@ -54,21 +85,23 @@ class Config(BaseModel, metaclass=_Meta):
         unknown = [key for key in given if key not in known]
         if not unknown:
             return data  # pyright: ignore[reportUnknownVariableType]
-        parts: list[str] = []
-        for key in unknown:
-            near = difflib.get_close_matches(str(key), sorted(known), n=1)
-            parts.append(f"{key!r} (did you mean {near[0]!r}?)" if near else repr(key))
         raise PydanticCustomError(
             "unknown_field",
             "{model} has no field {names}; its fields are {fields}",
-            {"model": cls.__name__, "names": ", ".join(parts), "fields": ", ".join(sorted(known))},
+            {
+                "model": cls.__name__,
+                "names": ", ".join(f"{key!r}{_suggestion(str(key), cls)}" for key in unknown),
+                "fields": ", ".join(sorted(known)),
+            },
         )
 
     def replace(self, **changes: Any) -> Self:
         """Gives a copy with some fields changed, validated like a new object.
 
         Unlike Pydantic's ``model_copy(update=...)`` it validates what it is given. Fields that were not set stay
-        unset, so that defaults which depend on other fields are computed anew.
+        unset, so that defaults which depend on other fields are computed anew. A group of fields that is given as a
+        mapping is merged with the one that is there: ``spec.replace(optimizer={"learning_rate": 1e-4})`` keeps the
+        optimizer's other values.
 
         Args:
             **changes: New values by field name.
@@ -79,8 +112,78 @@ class Config(BaseModel, metaclass=_Meta):
         Raises:
             ConfigError: A field is unknown or a value is not allowed.
         """
-        values: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
-        return type(self)(**{**values, **changes})
+        return type(self)(**merged(self, changes))
+
+
+def merged(config: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that were set in a config, with changes; a mapping given for a group changes the group's own values.
+
+    Args:
+        config: The config.
+        changes: New values by field name.
+    """
+    values: dict[str, Any] = {name: getattr(config, name) for name in config.model_fields_set}
+    return {**values, **{name: _changed(getattr(config, name, None), change) for name, change in changes.items()}}
+
+
+def _changed(current: object, change: object) -> object:
+    if not isinstance(current, Config) or not isinstance(change, Mapping):
+        return change
+    given = cast("Mapping[str, Any]", change)
+    tags = {name: getattr(current, name) for name, field in type(current).model_fields.items() if _is_tag(field)}
+    if any(given.get(name, tag) != tag for name, tag in tags.items()):
+        return given  # another member of a union, which shares no values with this one
+    return {**tags, **merged(current, given)}
+
+
+def _is_tag(field: Any) -> bool:
+    """Whether a field can have one value only, and so says which member of a union an object is."""
+    return get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
+
+
+def _suggestion(name: str, cls: type[Config]) -> str:
+    """`` (did you mean 'optimizer.learning_rate'?)`` for a name that is not a field; empty when nothing is near."""
+    places: dict[str, list[OtherName]] = {}
+    for known, place in _places(cls):
+        places.setdefault(known, []).append(place)
+    near = difflib.get_close_matches(name, places, n=1)
+    meant = list(dict.fromkeys(places[name] if name in places else places[near[0]] if near else ()))[:3]
+    if not meant:
+        return ""
+    answer = f"did you mean {' or '.join(repr(place.path) for place in meant)}?"
+    group, _, field = meant[0].path.partition(".")
+    if field and len(meant) == 1 and "." not in field:
+        answer += f" Write {group}={{{field!r}: ...}}."
+    return f" ({' '.join([answer, *(place.note for place in meant if place.note)])})"
+
+
+def _places(cls: type[Config], *, above: tuple[type[Config], ...] = ()) -> Iterator[tuple[str, OtherName]]:
+    """All names by which something in a config is known, ours and those of others, the nearest first."""
+    for name in cls.model_fields:
+        yield name, OtherName(name)
+    yield from cls.other_names.items()
+    for name, field in cls.model_fields.items():
+        for group in _groups(field.annotation):
+            if group in above or group is cls:
+                continue
+            for known, place in _places(group, above=(*above, cls)):
+                yield known, OtherName(f"{name}.{place.path}", place.note)
+
+
+def _groups(annotation: Any) -> Iterator[type[Config]]:
+    """The configs in a field's type, such as the one in ``LoraOptions | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _groups(part)
+
+
+@contextlib.contextmanager
+def _our_errors(cls: type[Config]) -> Generator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        raise ConfigError(f"{cls.__name__}: {summary(error)}") from error
 
 
 def summary(error: ValidationError) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = [
     "AnswerError",
@@ -32,7 +32,23 @@ __all__ = [
 
 
 class SoaptuneError(Exception):
-    """The root of all errors that soaptune raises on purpose."""
+    """The root of all errors that soaptune raises on purpose.
+
+    It survives pickling with all its attributes, so that process pools and Ray hand it on as it was raised.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python would call the class with `args`, which lacks what a constructor of our own takes beside the message.
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[SoaptuneError], args: tuple[Any, ...]) -> SoaptuneError:
+    made_by: type = kind
+    while made_by.__module__ != "builtins":  # the built-in error that lays the object out, such as OSError
+        made_by = made_by.__base__ or BaseException
+    error = made_by.__new__(kind, *args)
+    error.args = args
+    return error
 
 
 class ConfigError(SoaptuneError, ValueError):

@@ -11,8 +11,8 @@ from soaptune.prompting.chat import render_prompt
 from soaptune.prompting.tokens import label_rows
 from soaptune.runtime.engines.decoding import Row, decode
 from soaptune.runtime.engines.loading import load_model
-from soaptune.runtime.engines.transformers import TransformersEngine
 from soaptune.runtime.engines.perplexity import answer_losses
+from soaptune.runtime.engines.transformers import TransformersEngine
 
 TEXTS = ["one", "a somewhat longer question about nothing at all", "two words", "x", "the last of the five questions"]
 

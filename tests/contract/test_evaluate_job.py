@@ -127,8 +127,13 @@ def test_the_job_leaves_a_report_its_answers_and_its_progress(model, tmp_path):
     assert table.num_rows == 12
     assert set(table.column("model").to_pylist()) == {"model", "base"}
     assert table.column("reference/who").to_pylist()[:6] == NAMES
-    last = json.loads((tmp_path / "output" / "progress.jsonl").read_text().splitlines()[-1])
-    assert last["done"] == last["total"] == 24
+    lines = [json.loads(line) for line in (tmp_path / "output" / "progress.jsonl").read_text().splitlines()]
+    # The six examples are counted once in each part, as people count them.
+    assert {(line["total"], line["unit"]) for line in lines} == {(6, "examples")}
+    parts = [f"{who}, {what}" for who in ("base model", "model") for what in ("perplexity", "answers")]
+    assert [(line["phase"], line["done"]) for line in lines if line["done"] in (0, 6)] == [
+        (part, done) for part in parts for done in (0, 6)
+    ]
 
 
 def test_the_same_evaluation_gives_the_same_report(model, tmp_path):

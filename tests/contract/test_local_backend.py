@@ -358,7 +358,7 @@ def test_ctrl_c_in_a_running_step_stops_the_job_and_says_so(backend, tmp_path):
         submitter.send_signal(signal.SIGINT)
         assert submitter.wait(PATIENCE) == 130
         assert submitter.stdout.read() == "interrupted cancelled\n"
-        assert submitter.stderr.read() == ""
+        assert submitter.stderr.read().endswith(": started\n")
     assert processes_of(job.id) == []
 
 

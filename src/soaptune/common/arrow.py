@@ -1,4 +1,4 @@
-"""The door to pyarrow: imported when first used, and missing with a helpful word.
+"""pyarrow, imported when it is first used.
 
 pyarrow ships no type information, so that its objects are `Any` to the type checker; the alias `Table` says what is
 meant.
@@ -6,22 +6,18 @@ meant.
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, TypeAlias
 
-from soaptune.errors import MissingExtraError
+from soaptune.common.lazy import optional
 
-__all__ = ["Table", "arrow", "compute", "parquet"]
+__all__ = ["Table", "arrow", "compute", "ipc", "parquet"]
 
 Table: TypeAlias = Any
 """A `pyarrow.Table`."""
 
 
 def _load(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", extra="train", what="Reading and writing datasets") from error
+    return optional(module, package="pyarrow", extra="train", what="Reading and writing datasets")
 
 
 def arrow() -> Any:
@@ -36,6 +32,11 @@ def arrow() -> Any:
 def compute() -> Any:
     """The module `pyarrow.compute`."""
     return _load("pyarrow.compute")
+
+
+def ipc() -> Any:
+    """The module `pyarrow.ipc`."""
+    return _load("pyarrow.ipc")
 
 
 def parquet() -> Any:

@@ -14,6 +14,7 @@ from soaptune.generation.protocol import Pools, load_generator
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.location import Query
 from soaptune.handles.preparation.prepare import target_sizes
+from soaptune.jobs.arguments import require_backend
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.estimate import Estimate
@@ -157,6 +158,7 @@ class DataGenerator(Step[Dataset]):
         Returns:
             The job. The same options give the same bytes.
         """
+        require_backend(on)
         return on.lower(self.plan(given=on.capabilities))
 
     def preflight(self, *, on: Backend) -> list[Violation]:
@@ -165,6 +167,7 @@ class DataGenerator(Step[Dataset]):
         Args:
             on: The backend that is to run the job.
         """
+        require_backend(on)
         if self.mode == "heuristic":
             return self._unknown_levels(elsewhere=on.capabilities.machine is None)
         if not on.capabilities.cortex:
@@ -189,6 +192,7 @@ class DataGenerator(Step[Dataset]):
             DataError: The source lacks a column.
             BackendError: The account refuses.
         """
+        require_backend(on)
         raise_on_errors("DataGenerator.estimate", self._cortex_findings())
         plan = self.plan(given=on.capabilities)
         raise_on_errors("DataGenerator.estimate", on.capabilities.unmet(plan.needs))

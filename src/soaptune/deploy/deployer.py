@@ -15,6 +15,7 @@ from soaptune.errors import GateError, JobTimeout, Violation, raise_on_errors
 from soaptune.handles.endpoint import Endpoint, is_loopback_host
 from soaptune.handles.model import Model
 from soaptune.handles.report import EvalReport
+from soaptune.jobs.arguments import require_backend, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.base_model import bring_base
 from soaptune.jobs.capabilities import Capabilities
@@ -161,9 +162,10 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
         Raises:
             DataError: The model has learned no task.
         """
+        self._require(model, report, on)
         return on.lower(self.plan(model, report, given=on.capabilities))
 
-    def preflight(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> list[Violation]:  # noqa: ARG002
+    def preflight(self, model: Model, report: EvalReport | None = None, *, on: Backend) -> list[Violation]:
         """Looks at the model and its report.
 
         Args:
@@ -171,6 +173,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
             report: Its report.
             on: The backend that is to run the job.
         """
+        self._require(model, report, on)
         return [*self._gate_findings(model, report), *self._task_findings(model)]
 
     def submit(
@@ -192,6 +195,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
             CheckFailed: The check or the preflight found an error.
             GateError: The report does not pass the gates, is missing, or is not of this model.
         """
+        self._require(model, report, on)
         raise_on_errors(type(self).__name__, self.check())
         self._refuse(model, report)
         return self._submit(model, report, on=on, key=key)
@@ -216,6 +220,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
             JobFailed: The endpoint did not start; the error has the last lines of its log.
             JobTimeout: It did not answer within `startup_timeout` and was stopped.
         """
+        self._require(model, report, on)
         patience = self.startup_timeout or on.capabilities.startup_seconds
         with cancelled_by_interrupt(on, key) as key:
             job = self.submit(model, report, on=on, key=key)
@@ -229,6 +234,11 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
                     "stopped; a longer startup_timeout gives a large model more time to load"
                 ) from error
         return endpoint.bind(self.task) if self.task is not None else cast("Endpoint[OutT]", endpoint)
+
+    def _require(self, model: Model, report: EvalReport | None, on: Backend) -> None:
+        require_backend(on)
+        require_handle(model, Model, "model")
+        require_handle(report, EvalReport, "report", optional=True)
 
     def _refuse(self, model: Model, report: EvalReport | None) -> None:
         refused = [finding for finding in self._gate_findings(model, report) if finding.level == "error"]

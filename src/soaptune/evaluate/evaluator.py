@@ -12,6 +12,7 @@ from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
 from soaptune.handles.model_ref import ModelRef
 from soaptune.handles.report import EvalReport
+from soaptune.jobs.arguments import require_backend, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.base_model import bring_base
 from soaptune.jobs.capabilities import Capabilities
@@ -121,9 +122,10 @@ class Evaluator(Step[EvalReport]):
         Returns:
             The job. The same input gives the same bytes.
         """
+        self._require(model, data, on)
         return on.lower(self.plan(model, data, given=on.capabilities))
 
-    def preflight(self, model: Model, data: Dataset, *, on: Backend) -> list[Violation]:  # noqa: ARG002
+    def preflight(self, model: Model, data: Dataset, *, on: Backend) -> list[Violation]:
         """Looks at the split and the task, before anything costs time.
 
         Args:
@@ -131,6 +133,7 @@ class Evaluator(Step[EvalReport]):
             data: The examples.
             on: The backend that is to run the job.
         """
+        self._require(model, data, on)
         found = [*self._split_findings(data), *_task_findings(model, data)]
         if self.base and not isinstance(self.engine, Cortex) and _base_of(model) is None:
             message = "The model was trained from new weights; there is no base model to compare with."
@@ -171,6 +174,11 @@ class Evaluator(Step[EvalReport]):
             JobFailed: The job failed; the error has the last lines of its log.
         """
         return self._run(model, data, on=on, key=key)
+
+    def _require(self, model: Model, data: Dataset, on: Backend) -> None:
+        require_backend(on)
+        require_handle(model, Model, "model")
+        require_handle(data, Dataset, "data")
 
     def _split_findings(self, data: Dataset) -> list[Violation]:
         if self.split not in data.splits:

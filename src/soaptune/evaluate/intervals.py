@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from soaptune.errors import MissingExtraError
+from soaptune.common.lazy import optional
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,8 +137,4 @@ def _weights(np: Any, examples: int, resamples: int, seed: int) -> Iterator[Floa
 
 
 def _numpy() -> Any:
-    try:
-        import numpy
-    except ImportError as error:
-        raise MissingExtraError("numpy", extra="train", what="an interval by bootstrap") from error
-    return numpy
+    return optional("numpy", extra="train", what="an interval by bootstrap")

@@ -67,8 +67,8 @@ def predict(spec: TaskSpec, completion: Completion) -> Prediction:
         output = parsing.parse(spec, completion.text)
     except AnswerError as error:
         return Prediction(completion.text, None, "cut-off" if completion.finish_reason == "length" else error.code)
-    fields = {name: spec.encode(name, output[name]) if name in output else "" for name in spec.output_fields}
-    return Prediction(completion.text, fields)
+    # In the form in which the references are stored, so that 1 and 1.0 are the same number.
+    return Prediction(completion.text, {**dict.fromkeys(spec.output_fields, ""), **spec.stored(output)})
 
 
 def score(

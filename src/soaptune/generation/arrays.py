@@ -1,4 +1,4 @@
-"""The door to numpy: imported when first used, and missing with a helpful word.
+"""numpy, imported when it is first used.
 
 Its arrays are `Any` to the type checker, as Arrow's objects are (`soaptune.common.arrow`); the aliases say what is
 meant, and docstrings say shapes and types.
@@ -6,10 +6,9 @@ meant, and docstrings say shapes and types.
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, TypeAlias
 
-from soaptune.errors import MissingExtraError
+from soaptune.common.lazy import optional
 
 __all__ = ["Bools", "Ints", "numpy"]
 
@@ -26,7 +25,4 @@ def numpy() -> Any:
     Raises:
         MissingExtraError: It is not installed.
     """
-    try:
-        return importlib.import_module("numpy")
-    except ImportError as error:
-        raise MissingExtraError("numpy", extra="train", what="The heuristic generator") from error
+    return optional("numpy", extra="train", what="The heuristic generator")

@@ -8,21 +8,19 @@ and ``group``, and any further columns as metadata. A dataset that is written is
 from __future__ import annotations
 
 import html
-import importlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import ValidationError
-
 from soaptune.common.arrow import Table, parquet
 from soaptune.common.files import MANIFEST, read_json
+from soaptune.common.lazy import optional
 from soaptune.common.wording import did_you_mean
-from soaptune.config import summary
-from soaptune.errors import DataError, MissingExtraError
+from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset_manifest import FORMAT_VERSION, DatasetManifest
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.location import Folder, Location, Receiver
+from soaptune.handles.operations import DatasetOperations
 from soaptune.tasks.fact import Fact
 from soaptune.tasks.spec import HasSpec, TaskSpec
 
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "DatasetManifest", "Fact"]
 
 
-class Dataset:
+class Dataset(DatasetOperations):
     """A handle to a dataset folder. It reads rows only when asked for them."""
 
     def __init__(self, path: Path, manifest: DatasetManifest) -> None:
@@ -66,8 +64,8 @@ class Dataset:
             )
         try:
             manifest = DatasetManifest.model_validate(data)
-        except ValidationError as error:
-            raise DataError(f"{folder / MANIFEST} is broken: {summary(error)}") from error
+        except ConfigError as error:
+            raise DataError(f"{folder / MANIFEST} is broken: {error}") from error
         for split in manifest.counts:
             if not (folder / f"{split}.parquet").is_file():
                 raise DataError(f"{folder} is incomplete: the file {split}.parquet is missing.")
@@ -115,7 +113,7 @@ class Dataset:
     @classmethod
     def load(
         cls,
-        source: str | Path | Mapping[str, str | Path],
+        source: object,
         *,
         task: TaskSpec | HasSpec,
         columns: Mapping[str, str] | None = None,
@@ -126,20 +124,23 @@ class Dataset:
         ids: Literal["keep", "make"] = "keep",
         synthetic: bool = False,
     ) -> Dataset:
-        """Reads examples from files of other formats and writes them as a dataset folder.
+        """Reads examples from files or from memory and writes them as a dataset folder.
 
-        The formats, told by the file's suffix: ``.jsonl``/``.ndjson``, ``.json`` (a list of objects), ``.csv``,
+        The formats of files, by their suffix: ``.jsonl``/``.ndjson``, ``.json`` (a list of objects), ``.csv``,
         ``.tsv``, ``.parquet``, ``.arrow``/``.feather``/``.ipc``, and folders that Hugging Face datasets saved. Text
         is UTF-8, with or without a byte order mark. Columns that are not the task's are kept as metadata; a column
         ``group`` names the scenario whose rows must stay in one split.
 
         Args:
-            source: A file (becomes one split), a mapping from split to file, or a folder: either one that
+            source: What becomes one split: a file, a list of files, a list of dicts, a pandas or polars frame, an
+                Arrow table (or anything else with ``__arrow_c_stream__``), or a `datasets.Dataset`. Or several splits:
+                a mapping from split to one of these (a `datasets.DatasetDict` is one), or a folder, either one that
                 ``save_to_disk`` made or one with ``train.csv``, ``validation.csv``, ``test.csv`` and the like.
             task: The task.
             columns: The column of the file for a field of the task (or for ``id``, ``group``, ``facts``), where it
-                has another name: ``{"dialogue": "conversation", "S": "subj"}``.
-            split: The split that a single file becomes.
+                has another name: ``{"dialogue": "conversation", "S": "subj"}``. A dotted name reaches into
+                records: ``{"parties": "output.parties"}``.
+            split: The split that a source without splits becomes.
             into: The folder to write; None stands for ``runs/data/<content address>`` below the working
                 directory. Loading the same content again reuses it.
             on_bad_row: ``"error"`` raises at the first row that cannot be used; ``"ledger"`` leaves such rows out,
@@ -257,11 +258,7 @@ class Dataset:
             MissingExtraError: The package `datasets` is not installed.
         """
         table = self._read(split, ["id", *self.task.fields])
-        try:
-            hugging_face: Any = importlib.import_module("datasets")
-        except ImportError as error:
-            raise MissingExtraError("datasets", extra="train", what="Dataset[split]") from error
-        return hugging_face.Dataset(table)
+        return optional("datasets", extra="train", what="Dataset[split]").Dataset(table)
 
     def __contains__(self, split: object) -> bool:
         return split in self._manifest.counts

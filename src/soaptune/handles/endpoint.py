@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 from typing_extensions import Self
 
 from soaptune.common.files import MANIFEST
+from soaptune.common.lazy import optional
 from soaptune.common.wording import did_you_mean
 from soaptune.config import Config
-from soaptune.errors import BackendError, ConfigError, EngineError, MissingExtraError, RequestError
+from soaptune.errors import BackendError, ConfigError, EngineError, RequestError
 from soaptune.handles.manifests import open_manifest
 from soaptune.handles.storage import FolderFiles
 from soaptune.tasks import Task, built_in
@@ -252,10 +253,7 @@ class Endpoint(Generic[OutT]):
             raise ConfigError(f"{self.model_name}: {'; '.join(problems)}")
 
     def _ask(self, method: str, path: str, body: object, *, timeout: float | None = None) -> dict[str, Any]:
-        try:
-            import httpx
-        except ImportError:
-            raise MissingExtraError("httpx", extra="serve", what="asking an endpoint") from None
+        httpx = optional("httpx", extra="serve", what="asking an endpoint")
         local = is_loopback(self.url)
         try:
             # No proxy stands between this machine and itself, whatever the environment says.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from soaptune.common.files import MANIFEST, atomic_dir, write_json
-from soaptune.errors import DataError, JobFailed, MissingExtraError
+from soaptune.common.lazy import require
+from soaptune.errors import DataError, JobFailed
 from soaptune.handles.location import Folder
 from soaptune.handles.manifests import open_manifest
 from soaptune.handles.model import Model
@@ -75,7 +75,7 @@ class FolderModel(Model):
         done = self._merged(target)
         if done is not None:
             return done
-        _require("torch", "transformers", "peft", what="Model.merge()")
+        require("torch", "transformers", "peft", extra="train", what="Model.merge()")
         command = [sys.executable, "-m", "soaptune.runtime.merge", "--model", str(self._path), "--output", str(target)]
         result = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", errors="replace"
@@ -89,7 +89,7 @@ class FolderModel(Model):
 
     def load(self) -> tuple[Any, Any]:
         """Loads the model into this process; see `Model.load`."""
-        _require("torch", "transformers", "peft", what="Model.load()")
+        require("torch", "transformers", "peft", extra="train", what="Model.load()")
         # The one way from here into the runtime: it needs torch, and is there only when somebody asks for the weights.
         loading = importlib.import_module("soaptune.runtime.engines.loading")
         return loading.load_model(self.weights, base=self.base if self.is_adapter else None)
@@ -118,9 +118,3 @@ def open_model(path: str | os.PathLike[str]) -> FolderModel:
     if not (model.weights / wanted).is_file() or not any(model.weights.glob("*.safetensors")):
         raise DataError(f"{model.weights} is not a whole model: it needs {wanted} and .safetensors files")
     return model
-
-
-def _require(*packages: str, what: str) -> None:
-    for package in packages:
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, extra="train", what=what)

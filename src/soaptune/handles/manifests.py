@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
-
 from soaptune.common.files import MANIFEST, parse_json
-from soaptune.config import Config, summary
+from soaptune.config import Config
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.storage import Files
 
@@ -47,8 +45,6 @@ def open_manifest(files: Files, form: type[FormT], *, name: str = MANIFEST, hint
         )
     try:
         return form.model_validate(raw)
-    except ValidationError as error:
-        raise DataError(f"{where} is broken: {summary(error)}") from error
     except ConfigError as error:
         raise DataError(f"{where} is broken: {error}") from error
 

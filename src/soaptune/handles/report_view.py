@@ -6,8 +6,6 @@ import io
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from soaptune.errors import MissingExtraError
-
 if TYPE_CHECKING:
     from soaptune.handles.report import Difference, EvalReport, Metric
 
@@ -21,17 +19,11 @@ _Row = tuple[str, str, str, str, str, str]
 
 
 def as_table(report: EvalReport) -> Any:
-    """The report as something that rich prints.
+    """The report as something that rich prints."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
 
-    Raises:
-        MissingExtraError: rich is not installed.
-    """
-    try:
-        from rich.console import Group
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError as error:
-        raise MissingExtraError("rich", extra="train", what="printing a report") from error
     table = Table(title=_title(report), title_justify="left")
     # In a narrow terminal a cell takes two lines; cut at its edge, a figure would be another figure.
     for index, name in enumerate(_HEAD):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from typing_extensions import Self
 
 from soaptune.common.files import read_json
-from soaptune.config import Config, summary
+from soaptune.config import Config
 from soaptune.errors import ConfigError
 from soaptune.jobs.output import FolderOutput, Output
 from soaptune.jobs.spec import Inputs, JobKind
@@ -72,5 +72,5 @@ class Place(Config):
         file = Path(app) / PLACE_FILE
         try:
             return cls.model_validate(read_json(file))
-        except ValidationError as error:
-            raise ConfigError(f"{file} was not written by this version of soaptune: {summary(error)}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{file} was not written by this version of soaptune: {error}") from error

@@ -13,6 +13,7 @@ from typing_extensions import TypeVar
 from soaptune.config import Config
 from soaptune.errors import SoaptuneError, Violation, raise_on_errors
 from soaptune.handles.location import misplaced
+from soaptune.jobs.arguments import require_backend
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
 from soaptune.jobs.plan import Plan
@@ -51,7 +52,8 @@ class Step(Config, Generic[OutT]):
             CheckFailed: A check found an error; nothing was started.
             BackendError: The backend cannot start the job.
         """
-        return on.submit(self._prepare(*inputs, on=on), key=key)
+        spec = self._prepare(*inputs, on=on)
+        return on.submit(spec, key=key)
 
     def _run(self, *inputs: Any, on: Backend, key: str | None = None) -> OutT:
         """Submits, shows progress until the job has ended, and opens its result.
@@ -69,6 +71,7 @@ class Step(Config, Generic[OutT]):
         """Checks and compiles; warnings of the checks are logged."""
         what = type(self).__name__
         step: Any = self
+        require_backend(on)
         able = on.capabilities
         # A config that is wrong in itself is reported at once, without reading data for the rest.
         warnings = raise_on_errors(what, [*self.check(), *misplaced(inputs, reads=able.reads)])

@@ -1,4 +1,4 @@
-"""A progress bar for a job, from what the job says about itself. Whatever it says, the bar never breaks a run."""
+"""Shows how far a job is, from the progress that it writes. Whatever it writes, the display never breaks a run."""
 
 from __future__ import annotations
 
@@ -17,46 +17,65 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["Said", "read", "watch"]
+__all__ = ["ProgressLine", "read", "watch"]
 
 _PLAIN_SHARE = 0.1
+_PLAIN_SECONDS = 60.0
+"""Without a terminal there is a line when a further tenth is done, and at least one so often."""
 
 
 @dataclass(frozen=True)
-class Said:
+class ProgressLine:
     """What a job's progress line says.
 
     Attributes:
         done: How many units are done.
         total: How many there are; 0 when the job does not know.
-        text: The rest, for people: ``"steps  loss 1.234  2,200 tokens/s"``.
+        unit: What they are: ``"steps"``.
+        phase: The part of the job that counts them; empty when there is only one.
+        detail: What else is worth showing: ``"loss 1.234  2,200 tokens/s"``.
     """
 
     done: float
     total: float
-    text: str
+    unit: str
+    phase: str
+    detail: str
 
     @property
     def share(self) -> float:
         """The part that is done, from 0 to 1."""
         return min(1.0, max(0.0, self.done / self.total)) if self.total > 0 else 0.0
 
+    @property
+    def text(self) -> str:
+        """All but the numbers: ``"base model, answers: examples"``."""
+        unit = f"{self.phase}: {self.unit}" if self.phase else self.unit
+        return "  ".join(part for part in (unit, self.detail) if part)
 
-def read(line: dict[str, Any]) -> Said:
+
+def read(line: dict[str, Any]) -> ProgressLine:
     """Takes from a progress line what can be shown; whatever is not a number there is left out."""
-    parts = [str(line["unit"])] if isinstance(line.get("unit"), str) else []
+    detail: list[str] = []
     loss, speed = _number(line.get("loss")), _number(line.get("tokens_per_s"))
     if loss is not None:
-        parts.append(f"loss {loss:.3f}")
+        detail.append(f"loss {loss:.3f}")
     if speed is not None:
-        parts.append(f"{speed:,.0f} tokens/s")
-    return Said(done=_number(line.get("done")) or 0.0, total=_number(line.get("total")) or 0.0, text="  ".join(parts))
+        detail.append(f"{speed:,.0f} tokens/s")
+    return ProgressLine(
+        done=_number(line.get("done")) or 0.0,
+        total=_number(line.get("total")) or 0.0,
+        unit=_words(line.get("unit")),
+        phase=_words(line.get("phase")),
+        detail="  ".join(detail),
+    )
 
 
 def watch(job: Job[Any]) -> None:
-    """Waits for a job and shows how far it is: a live bar on a terminal or in a notebook, a few lines elsewhere.
+    """Waits for a job and shows how far it is: a live bar on a terminal or in a notebook, lines elsewhere.
 
-    In a notebook the bar needs ipywidgets; without it there are lines.
+    The first line comes at once, further ones when another tenth is done and at least once a minute, with the rate and
+    the time that is left. In a notebook the bar needs ipywidgets; without it there are lines.
 
     Args:
         job: The job.
@@ -78,7 +97,7 @@ def watch(job: Job[Any]) -> None:
                 bar.stop()
 
 
-def _look(job: Job[Any], show: Callable[[Said], None]) -> None:
+def _look(job: Job[Any], show: Callable[[ProgressLine], None]) -> None:
     # A display is a courtesy: neither a terminal that is gone nor a strange progress line may end a run.
     with contextlib.suppress(Exception):
         show(read(job.progress()))
@@ -95,13 +114,13 @@ def _start_bar(name: str) -> Progress | None:
         progress.TextColumn("[bold]{task.description}"),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[said]}", markup=False),
+        progress.TextColumn("{task.fields[text]}", markup=False),
         progress.TimeElapsedColumn(),
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
         console=console,
     )
-    bar.add_task(name, total=None, said="starting")
+    bar.add_task(name, total=None, text="starting")
     try:
         bar.start()
     except Exception:  # rich's LiveError, or a terminal that is gone
@@ -137,22 +156,59 @@ class _Bar:
         self._bar = bar
         self._task = bar.task_ids[0]
 
-    def __call__(self, said: Said) -> None:
-        if said.done or said.total or said.text:
-            self._bar.update(self._task, total=said.total or None, completed=said.done, said=said.text)
+    def __call__(self, line: ProgressLine) -> None:
+        if line.done or line.total or line.text:
+            self._bar.update(self._task, total=line.total or None, completed=line.done, text=line.text)
 
 
 class _Lines:
-    """Prints a line when a further tenth is done."""
+    """Prints lines."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._shown = 0.0
+        self._phase: str | None = None
+        self._began: float = time.monotonic()
+        self._printed: float = self._began
+        self._done_before: float = 0.0
+        self._shown: float = 0.0
+        with contextlib.suppress(Exception):  # nobody may be listening
+            self._print("started")
 
-    def __call__(self, said: Said) -> None:
-        if said.share >= self._shown + _PLAIN_SHARE or said.share == 1.0 > self._shown:
-            self._shown = said.share
-            print(f"{self._name}: {said.done:.0f}/{said.total:.0f} {said.text}", file=sys.stderr, flush=True)
+    def __call__(self, line: ProgressLine) -> None:
+        now = time.monotonic()
+        if line.total > 0 and line.phase != self._phase:
+            # What was done before the first look says nothing of the rate; nor does the time until the job counts.
+            self._phase, self._began, self._done_before, self._shown = line.phase, now, line.done, 0.0
+        due = now - self._printed >= _PLAIN_SECONDS
+        if due or line.share >= self._shown + _PLAIN_SHARE or line.share == 1.0 > self._shown:
+            self._shown, self._printed = line.share, now
+            self._print(self._sentence(line, now - self._began))
+
+    def _sentence(self, line: ProgressLine, seconds: float) -> str:
+        if not line.total > 0:
+            return f"running for {_clock(seconds)}, nothing counted yet"
+        phase = f"{line.phase}: " if line.phase else ""
+        parts = [f"{phase}{line.done:.0f}/{line.total:.0f} {line.unit}".rstrip(), line.detail]
+        rate = (line.done - self._done_before) / seconds if seconds > 0 else 0.0
+        if rate > 0:
+            parts.append(f"{rate:,.1f}/s" if rate >= 1 else f"{rate * 60:,.1f}/min")
+            if line.done < line.total:
+                parts.append(f"{_clock((line.total - line.done) / rate)} left")
+        return "  ".join(part for part in parts if part)
+
+    def _print(self, text: str) -> None:
+        print(f"{self._name}: {text}", file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    """``"0:42"``, ``"1:02:03"``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _words(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _number(value: Any) -> float | None:

@@ -17,10 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from soaptune.common import files
-from soaptune.config import summary
 from soaptune.errors import BackendError, ConfigError, DataError, JobNotFound, SoaptuneError, Violation
 from soaptune.handles import open_handle
 from soaptune.handles.location import Folder
@@ -263,8 +260,8 @@ class LocalBackend:
         stage = self._stage(job_id)
         try:
             spec = JobSpec.model_validate(files.read_json(stage / _SPEC_FILE))
-        except ValidationError as error:
-            message = f"{stage / _SPEC_FILE} was not written by this version of soaptune: {summary(error)}"
+        except ConfigError as error:
+            message = f"{stage / _SPEC_FILE} was not written by this version of soaptune: {error}"
             raise BackendError(message) from error
         except DataError as error:
             raise BackendError(f"the record of the job {job_id} cannot be read: {error}") from error

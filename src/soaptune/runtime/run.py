@@ -10,10 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
-
 from soaptune.common.files import read_json
-from soaptune.config import Config, summary
+from soaptune.config import Config
 from soaptune.errors import ConfigError, SoaptuneError
 from soaptune.jobs.place import Place
 from soaptune.runtime.inputs import OUTPUT
@@ -50,8 +48,8 @@ def payload(form: type[PayloadT], content: Any | None = None) -> PayloadT:
     """
     try:
         return form.model_validate(read_json(Path("step.json")) if content is None else content)
-    except ValidationError as error:
-        raise ConfigError(f"step.json was not written by this version of soaptune: {summary(error)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"step.json was not written by this version of soaptune: {error}") from error
 
 
 def _run(place: Place) -> object:

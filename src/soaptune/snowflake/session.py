@@ -13,7 +13,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from soaptune.errors import BackendError, MissingExtraError, SoaptuneError
+from soaptune.common.lazy import optional
+from soaptune.errors import BackendError, SoaptuneError
 from soaptune.snowflake.names import fold, quote
 
 __all__ = ["NOT_FOUND", "Connection", "error_number", "is_lost", "is_transient", "told"]
@@ -299,12 +300,9 @@ class Connection:
 
     def _open(self) -> tuple[Any, bool]:
         """A session as it is after the login, and whether it was made here."""
-        try:
-            from snowflake.snowpark import Session
-        except ImportError as error:
-            package = "snowflake-snowpark-python"
-            raise MissingExtraError(package, extra="snowflake", what="SnowflakeBackend") from error
-        builder: Any = Session.builder
+        package = "snowflake-snowpark-python"
+        snowpark = optional("snowflake.snowpark", package=package, extra="snowflake", what="SnowflakeBackend")
+        builder = snowpark.Session.builder
         if self._given is not None:
             if not _is_open(self._given):
                 raise BackendError("the session that was given to SnowflakeBackend is closed: give it a new one")

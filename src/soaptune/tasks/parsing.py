@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from soaptune.errors import AnswerError
-from soaptune.tasks.schema import property_names
 from soaptune.tasks.spec import TaskSpec
-
-if TYPE_CHECKING:
-    from jsonschema.exceptions import ValidationError
+from soaptune.tasks.validation import Fault, find_faults, names_of, path_text
 
 __all__ = ["CODES", "MAX_DEPTH", "decode", "fault", "parse"]
 
@@ -46,8 +42,6 @@ MAX_DEPTH = 32
 _ORDER = {code: place for place, code in enumerate(CODES)}
 _SPACE = " \t\n\r"  # what JSON allows around a value
 _STARTS = 32  # places at which an object is looked for in an answer that does not begin with one
-_MISSING = frozenset({"required", "dependentRequired"})
-_EXTRA = frozenset({"additionalProperties", "unevaluatedProperties"})
 
 
 class _NotStrictJsonError(ValueError):
@@ -114,36 +108,29 @@ def parse(spec: TaskSpec, text: str) -> dict[str, Any]:
         AnswerError: The answer is no valid output; `CODES` says what its ``code`` can be.
     """
     value = decode(text)
-    _validate(spec, value)
+    faults = find_faults(spec.output_schema, value)
+    if faults:
+        raise fault(faults, value=value, names=names_of(spec.output_schema))
     return value
 
 
-def _validate(spec: TaskSpec, value: dict[str, Any]) -> None:
-    """Checks an output against the task's schema, types exactly: ``1.0`` is no integer. ``format`` is not checked."""
-    schema = json.dumps(spec.output_schema)
-    errors: Iterable[ValidationError] = _validator(schema).iter_errors(value)
-    faults = [found for error in errors for found in _faults(error)]
-    if faults:
-        raise fault(faults, value=value, names=_names(schema))
-
-
-def fault(faults: Iterable[tuple[str, Sequence[Any]]], *, value: Any, names: frozenset[str]) -> AnswerError:
+def fault(faults: Iterable[Fault], *, value: Any, names: frozenset[str]) -> AnswerError:
     """Makes the error for what is wrong with an output: its first fault by code, then by place.
 
     Args:
-        faults: Codes with the places where they were found (keys and indices from the outside in).
+        faults: What was found.
         value: The output, to tell places in it from other marks in a path.
         names: The field names that the message may quote.
 
     Returns:
-        The error. Its ``field`` is a dotted path (``"plan.0.dose"``) of which unknown keys are written as ``*``; for
-        an extra field it is the object that holds it.
+        The error. Its ``field`` is a path (``"plan[0].dose"``) of which unknown keys are written as ``*``; for an
+        extra field it is the object that holds it.
     """
-    code, place = min(
-        ((code, _dotted(place, value, names)) for code, place in faults), key=lambda found: (_ORDER[found[0]], found[1])
-    )
+    placed = [(code, path_text(place, value, names), detail) for code, place, detail in faults]
+    code, place, detail = min(placed, key=lambda found: (_ORDER[found[0]], found[1]))
     where = f" ({'inside ' if code == 'extra-field' else 'field '}{place!r})" if place else ""
-    return AnswerError(code, CODES[code].rstrip(".") + where + ".", field=place or None)
+    why = f": {detail}" if detail else ""
+    return AnswerError(code, f"{CODES[code].rstrip('.')}{where}{why}.", field=place or None)
 
 
 def _refuse(code: str) -> NoReturn:
@@ -202,67 +189,3 @@ def _holds_object(text: str) -> bool:
         else:
             return True
     return False
-
-
-@lru_cache(maxsize=64)
-def _validator(schema: str) -> Any:
-    """The validator of a schema, which is given as text so that it can be a key."""
-    import jsonschema
-    import referencing
-
-    library: Any = jsonschema  # parts of its interface have no types
-    base = library.Draft202012Validator
-    strict = library.validators.extend(base, type_checker=base.TYPE_CHECKER.redefine("integer", _is_integer))
-    # With the default registry a remote "$ref" would be fetched from the network.
-    registry: Any = cast("Any", referencing).Registry()
-    return strict(json.loads(schema), registry=registry)
-
-
-@lru_cache(maxsize=64)
-def _names(schema: str) -> frozenset[str]:
-    return property_names(json.loads(schema))
-
-
-def _is_integer(_: object, value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _faults(error: ValidationError) -> list[tuple[str, list[Any]]]:
-    place: list[Any] = list(error.absolute_path)
-    keyword = str(error.validator)
-    if keyword in ("anyOf", "oneOf") and error.context:
-        return _branch_faults(error, place)
-    if keyword in _MISSING:
-        # jsonschema reports each missing name by itself and says which one only in its message.
-        wanted = cast("list[str]", error.validator_value) if keyword == "required" else []
-        given = cast("dict[str, Any]", error.instance)
-        return [("missing-field", [*place, name]) for name in wanted if name not in given] or [("missing-field", place)]
-    if keyword in _EXTRA:
-        return [("extra-field", place)]
-    return [("wrong-type" if keyword == "type" else "invalid-value", place)]
-
-
-def _branch_faults(error: ValidationError, place: list[Any]) -> list[tuple[str, list[Any]]]:
-    """What is wrong with a value that fits no branch of a union: the faults of the first branch of its type."""
-    branches: dict[Any, list[ValidationError]] = {}
-    for inner in error.context or ():
-        branches.setdefault(inner.schema_path[0], []).append(inner)
-    for found in branches.values():
-        if not any(inner.validator == "type" and list(inner.absolute_path) == place for inner in found):
-            return [each for inner in found for each in _faults(inner)]
-    return [("wrong-type", place)]
-
-
-def _dotted(place: Sequence[Any], value: Any, names: frozenset[str]) -> str:
-    parts: list[str] = []
-    for step in place:
-        if isinstance(step, int) and isinstance(value, list) and step < len(cast("list[Any]", value)):
-            parts.append(str(step))
-            value = cast("list[Any]", value)[step]
-        elif isinstance(value, dict) and isinstance(step, str):
-            inside = cast("dict[str, Any]", value)
-            if step not in inside and step not in names:
-                continue  # a mark that is no place in the answer, such as the branch of a union
-            parts.append(step if step in names else "*")
-            value = inside.get(step)
-    return ".".join(parts)

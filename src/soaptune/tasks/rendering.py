@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from soaptune.errors import AnswerError, DataError
 from soaptune.tasks import parsing
+from soaptune.tasks.canonical import canonical_fields, jsonable
 from soaptune.tasks.message import Message
 from soaptune.tasks.spec import TaskSpec
 
@@ -114,13 +115,13 @@ def messages(spec: TaskSpec, inputs: Mapping[str, Any]) -> list[Message]:
 def answer(spec: TaskSpec, outputs: Mapping[str, Any] | BaseModel) -> str:
     """Gives the JSON text that the model must write: the output fields in the task's order, on one line.
 
-    The text is a valid answer: `soaptune.tasks.parsing.parse` reads it back.
+    The text is a valid answer: `soaptune.tasks.parsing.parse` reads it back. It is the same for a mapping and for an
+    instance of the output's class: see `soaptune.tasks.canonical`.
 
     Args:
         spec: The task.
-        outputs: The output, or a mapping of its fields; other keys are ignored, so that a whole row can be given. In
-            a mapping, a string given for a field that is not plain text is read as the JSON text that a `Dataset`'s
-            column holds; one that is no JSON is taken as it is where the field may be a string.
+        outputs: The output, or a mapping of its fields to their values; other keys are ignored. No value is read as
+            JSON text: the row of a dataset is given as ``spec.outputs(row)``.
 
     Returns:
         The answer, without a line break at its end.
@@ -128,9 +129,12 @@ def answer(spec: TaskSpec, outputs: Mapping[str, Any] | BaseModel) -> str:
     Raises:
         DataError: The outputs are no valid answer; the message names the field, not the value.
     """
-    values = _values(spec, outputs)
-    ordered = {field: values[field] for field in spec.output_fields if field in values}
+    if isinstance(outputs, BaseModel):
+        values = jsonable(outputs)
+    else:
+        values = {field: jsonable(outputs[field]) for field in spec.output_fields if field in outputs}
     try:
+        ordered = canonical_fields(spec.output_schema, values)
         text = json.dumps(ordered, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise DataError("The outputs cannot be written as JSON text.") from error
@@ -139,20 +143,3 @@ def answer(spec: TaskSpec, outputs: Mapping[str, Any] | BaseModel) -> str:
     except AnswerError as error:
         raise DataError(f"The outputs are no valid answer of the task {spec.name!r}. {error}") from error
     return text
-
-
-def _values(spec: TaskSpec, outputs: Mapping[str, Any] | BaseModel) -> Mapping[str, Any]:
-    if isinstance(outputs, BaseModel):
-        return outputs.model_dump(mode="json", by_alias=True)
-    return {field: _value(spec, field, outputs[field]) for field in spec.output_fields if field in outputs}
-
-
-def _value(spec: TaskSpec, field: str, value: Any) -> Any:
-    if not isinstance(value, str) or spec.is_text(field):
-        return value
-    try:
-        return spec.decode(field, value)
-    except DataError:
-        if spec.may_be_text(field):
-            return value
-        raise

@@ -12,11 +12,24 @@ from typing_extensions import Self
 from soaptune.common.fingerprint import fingerprint
 from soaptune.config import Config
 from soaptune.errors import DataError
+from soaptune.tasks.canonical import canonical, canonical_fields, jsonable
+from soaptune.tasks.schema import resolved
 
-__all__ = ["RESERVED_COLUMNS", "HasSpec", "TaskSpec", "as_spec"]
+__all__ = ["RESERVED_COLUMNS", "HasSpec", "TaskSpec", "as_spec", "json_types"]
 
 RESERVED_COLUMNS = ("id", "facts", "group")
 """Columns of a dataset that are not the task's; no field of a task may have one of these names."""
+
+
+_TYPES: Mapping[type[Any], str] = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    list: "array",
+    dict: "object",
+    type(None): "null",
+}
 
 
 class TaskSpec(Config):
@@ -85,31 +98,46 @@ class TaskSpec(Config):
 
         Other fields (numbers, lists, objects, optional strings) are stored as JSON text.
         """
-        return _json_types(self.field_schema(field), self.output_schema) == {"string"}
+        return self.types(field) == {"string"}
 
     def may_be_text(self, field: str) -> bool:
         """Whether a value of this output field can be a string, among other types."""
-        return "string" in _json_types(self.field_schema(field), self.output_schema)
+        return bool(self.types(field) & {"string", "any"})
+
+    def types(self, field: str) -> set[str]:
+        """The JSON types that a value of an output field may have; ``"any"`` where the schema does not say."""
+        return json_types(self.field_schema(field), self.output_schema)
 
     def encode(self, field: str, value: Any) -> str:
         """How a value of an output field is stored in a dataset: a string as it is, anything else as JSON text.
 
-        Raises:
-            DataError: The field is a text field and the value is not a string.
-        """
-        if not self.is_text(field):
-            return json.dumps(value, ensure_ascii=False, allow_nan=False)
-        if not isinstance(value, str):
-            raise DataError(f"The output field {field!r} is a string, not {type(value).__name__}.")
-        return value
+        Args:
+            field: The field.
+            value: Its value: what JSON has, or what Python has for it (a date, an enum, a model).
 
-    def decode(self, field: str, stored: str) -> Any:
+        Raises:
+            DataError: The field is a text field and the value is not a string, or JSON has nothing for the value.
+        """
+        schema = self.field_schema(field)
+        made = canonical(schema, jsonable(value))
+        if self.is_text(field):
+            if not isinstance(made, str):
+                raise DataError(f"The output field {field!r} is a string, not {type(value).__name__}.")
+            return made
+        try:
+            return json.dumps(made, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"The value of the output field {field!r} cannot be written as JSON text.") from error
+
+    def decode(self, field: str, stored: str | None) -> Any:
         """The value of an output field from the string that a dataset stores for it; the inverse of `encode`.
+
+        Nothing stored is None.
 
         Raises:
             DataError: The stored text of a field that is not a string is not JSON.
         """
-        if self.is_text(field):
+        if stored is None or self.is_text(field):
             return stored
         try:
             return json.loads(stored)
@@ -119,6 +147,26 @@ class TaskSpec(Config):
     def outputs(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The decoded output fields of one row of a dataset, in the order of the task."""
         return {field: self.decode(field, row[field]) for field in self.output_fields}
+
+    def stored(self, outputs: Mapping[str, Any]) -> dict[str, str]:
+        """The output fields of one row as a dataset stores them; absent ones with their defaults.
+
+        Args:
+            outputs: The output's JSON values by field.
+
+        Returns:
+            The stored string by field; a field that is absent and has no default is left out.
+        """
+        made = canonical_fields(self.output_schema, outputs)
+        return {field: self.encode(field, made[field]) for field in self.output_fields if field in made}
+
+    def has_default(self, field: str) -> bool:
+        """Whether an output field may be absent, because the schema has a default for it."""
+        return "default" in self.field_schema(field)
+
+    def default(self, field: str) -> Any:
+        """The default of an output field that `has_default`."""
+        return self.field_schema(field)["default"]
 
 
 @runtime_checkable
@@ -135,27 +183,20 @@ def as_spec(task: TaskSpec | HasSpec) -> TaskSpec:
     return task if isinstance(task, TaskSpec) else task.spec()
 
 
-def _json_types(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> set[str]:
+def json_types(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> set[str]:
     """The JSON types that a schema allows, as far as its keywords say; ``"any"`` where they do not."""
     if depth > 16:  # a definition that refers to itself
         return {"any"}
-    reference = schema.get("$ref")
-    if isinstance(reference, str):
-        node: Any = root
-        for part in reference.removeprefix("#/").split("/"):
-            node = cast("dict[str, Any]", node).get(part, {}) if isinstance(node, dict) else {}
-        return _json_types(node, root, depth + 1)
+    schema = resolved(schema, root)
     for keyword in ("anyOf", "oneOf"):
         if keyword in schema:
-            return {t for option in schema[keyword] for t in _json_types(option, root, depth + 1)}
+            return {t for option in schema[keyword] for t in json_types(option, root, depth + 1)}
     if len(schema.get("allOf", ())) == 1:
-        return _json_types(schema["allOf"][0], root, depth + 1)
+        return json_types(schema["allOf"][0], root, depth + 1)
     kind = schema.get("type")
     if isinstance(kind, str):
         return {kind}
     if isinstance(kind, list):
         return set(cast("list[str]", kind))
     values: list[Any] = [schema["const"]] if "const" in schema else list(schema.get("enum", ()))
-    if values and all(isinstance(value, str) for value in values):
-        return {"string"}
-    return {"any"}
+    return {_TYPES[type(value)] for value in values} or {"any"}

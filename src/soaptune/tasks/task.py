@@ -11,10 +11,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import CoreSchema, core_schema
 
-from soaptune.errors import ConfigError, Violation
+from soaptune.errors import AnswerError, ConfigError, DataError, Violation
 from soaptune.tasks import checks, parsing, rendering
-from soaptune.tasks.schema import answer_schema, property_names
+from soaptune.tasks.canonical import jsonable
+from soaptune.tasks.schema import answer_schema
 from soaptune.tasks.spec import TaskSpec
+from soaptune.tasks.validation import Fault, names_of
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -169,8 +171,39 @@ class Task(Generic[OutT]):
         return rendering.messages(self.spec(), inputs)
 
     def answer(self, outputs: Mapping[str, Any] | OutT) -> str:
-        """The JSON text that the model must write; see `soaptune.tasks.rendering.answer`."""
-        return rendering.answer(self.spec(), cast("Mapping[str, Any] | BaseModel", outputs))
+        """The JSON text that the model must write; see `soaptune.tasks.rendering.answer`.
+
+        With the class, its own validators have their say too.
+        """
+        text = rendering.answer(self.spec(), cast("Mapping[str, Any] | BaseModel", outputs))
+        if self._model is None:
+            return text
+        try:
+            output = self.parse(text)
+        except AnswerError as error:
+            problem = DataError(f"The outputs are no valid answer of the task {self.name!r}. {error}")
+        else:
+            return rendering.answer(self.spec(), cast("BaseModel", output))
+        raise problem
+
+    def outputs(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The output of a dataset's row, decoded, as `answer` takes it; see `soaptune.tasks.spec.TaskSpec.outputs`."""
+        return self.spec().outputs(row)
+
+    def normalise(self, row: Mapping[str, Any]) -> dict[str, str]:
+        """The output of a dataset's row as the task's class has it, stored again.
+
+        Args:
+            row: A row whose output fields are stored as in a dataset, and fit the schema.
+
+        Returns:
+            The output fields as a dataset stores them, with what the class's validators change.
+
+        Raises:
+            AnswerError: The class refuses the output.
+        """
+        output = self.parse(json.dumps(self.outputs(row), ensure_ascii=False))
+        return self.spec().stored(jsonable(output))
 
     def parse(self, text: str) -> OutT:
         """Reads a model's answer.
@@ -202,12 +235,13 @@ class Task(Generic[OutT]):
             output = self._model.model_validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
             found = [
-                (_code(each["type"]), each["loc"]) for each in error.errors(include_url=False, include_input=False)
+                Fault(_code(each["type"]), each["loc"])
+                for each in error.errors(include_url=False, include_input=False, include_context=False)
             ]
         else:
             return cast("OutT", output)
         # Outside of the "except", so that the error does not carry Pydantic's, which quotes the answer.
-        raise parsing.fault(found, value=value, names=property_names(self._schema))
+        raise parsing.fault(found, value=value, names=names_of(self._schema))
 
     def check(self) -> list[Violation]:
         """Finds what is wrong with the task, all at once and without importing its hooks; see `checks.check`."""
@@ -265,7 +299,7 @@ class Task(Generic[OutT]):
         if isinstance(value, TaskSpec):
             return Task.from_spec(value)
         if not isinstance(value, dict):
-            raise ValueError("a task is given as a Task, a TaskSpec or its saved form")
+            raise ValueError(_not_a_task(value))
         saved = cast("dict[str, Any]", value)
         if not isinstance(saved.get("generator", ""), str):
             raise ValueError("a task's hooks are import paths")
@@ -290,6 +324,16 @@ def _schema_of(output: type[BaseModel]) -> dict[str, Any]:
         return answer_schema(given)
     except (PydanticUserError, NameError) as error:
         raise ConfigError(f"{given.__name__} has no JSON Schema: {str(error).splitlines()[0]}") from error
+
+
+def _not_a_task(value: object) -> str:
+    kind = cast("type[Any]", value) if isinstance(value, type) else type(None)
+    if issubclass(kind, Task):
+        return "this is the class Task; a task is made by Task(name=..., system_prompt=..., output=..., ...)"
+    if issubclass(kind, BaseModel):
+        return f"{kind.__name__} is the class of an answer; a task is Task(output={kind.__name__}, name=..., ...)"
+    what = "class" if kind is value else type(value).__name__
+    return f"a Task is expected, such as st.tasks.SOAP or Task(name=..., ...), and this is a {what}"
 
 
 def _code(kind: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from soaptune.config import Config
+from soaptune.config import Config, OtherName
+from soaptune.train import names
 
 __all__ = [
     "PROJECTIONS",
@@ -29,6 +31,8 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 class LoraOptions(Config):
     """Low-rank adaptation, in PEFT's words."""
+
+    other_names: ClassVar[Mapping[str, OtherName]] = names.LORA_NAMES
 
     r: Annotated[int, Field(ge=1)] = 16
     """Rank of the update of each adapted matrix."""
@@ -59,6 +63,8 @@ class OptimizerOptions(Config):
     ``fused_adam`` are DeepSpeed's; both build C++ when they start, so they need a compiler on the machine that trains.
     """
 
+    other_names: ClassVar[Mapping[str, OtherName]] = names.OPTIMIZER_NAMES
+
     name: OptimizerName = "adamw"
 
     learning_rate: Annotated[float, Field(gt=0.0)] = 5e-4
@@ -77,6 +83,8 @@ class OptimizerOptions(Config):
 class SchedulerOptions(Config):
     """How the learning rate goes up and down again."""
 
+    other_names: ClassVar[Mapping[str, OtherName]] = names.SCHEDULER_NAMES
+
     name: SchedulerName = "linear"
 
     warmup_ratio: Fraction = 0.1
@@ -88,6 +96,8 @@ class SchedulerOptions(Config):
 
 class DeepSpeedOptions(Config):
     """How DeepSpeed spreads the training state over GPUs and main memory."""
+
+    other_names: ClassVar[Mapping[str, OtherName]] = names.DEEPSPEED_NAMES
 
     stage: Literal[0, 1, 2, 3] = 0
     """ZeRO stage: 0 nothing, 1 optimizer state, 2 and gradients, 3 and weights are partitioned over the ranks."""
@@ -101,6 +111,8 @@ class DeepSpeedOptions(Config):
 
 class CheckpointOptions(Config):
     """When weights are written to the job's ``output/checkpoints`` folder, in the Hugging Face layout."""
+
+    other_names: ClassVar[Mapping[str, OtherName]] = names.CHECKPOINT_NAMES
 
     save_every_steps: Annotated[int, Field(ge=0)] = 0
     """Write a checkpoint each time so many optimizer steps are done; 0 for never."""

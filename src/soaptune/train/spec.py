@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from soaptune.config import Config
+from soaptune.config import Config, OtherName, merged
 from soaptune.errors import ConfigError, Violation
+from soaptune.handles.location import Folder
+from soaptune.handles.model_ref import ModelRef
+from soaptune.train.names import SPEC_NAMES
 from soaptune.train.options import (
     CheckpointOptions,
     DeepSpeedOptions,
@@ -17,9 +22,7 @@ from soaptune.train.options import (
 )
 
 if TYPE_CHECKING:
-    from soaptune.handles.location import Folder
-from soaptune.handles.dataset import Dataset
-from soaptune.handles.model_ref import ModelRef
+    from soaptune.handles.dataset import Dataset
 
 __all__ = ["TrainSpec"]
 
@@ -38,6 +41,8 @@ class TrainSpec(Config):
         >>> [v for v in spec.check() if v.level == "error"]
         []
     """
+
+    other_names: ClassVar[Mapping[str, OtherName]] = SPEC_NAMES
 
     model: Annotated[str, Field(min_length=1)]
     """The base model: a name on the Hugging Face hub, a local folder, or ``"soaptune/tiny"``, the embedded one."""
@@ -121,6 +126,17 @@ class TrainSpec(Config):
     dataloader_num_workers: Count = 2
     """Processes that feed each device. ArcticTraining cannot do without at least one."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, data: object) -> object:
+        # In YAML and JSON, where no method can be called, a preset is named beside what is changed of it.
+        if isinstance(data, str):
+            raise ValueError("a TrainSpec is expected and not a name; a preset is TrainSpec.preset('tiny-lora')")
+        if not isinstance(data, dict) or "preset" not in data:
+            return data  # pyright: ignore[reportUnknownVariableType]
+        given = cast("dict[str, Any]", data)
+        return merged(cls.preset(given["preset"]), {name: given[name] for name in given if name != "preset"})
+
     @field_validator("token")
     @classmethod
     def _token_is_a_reference(cls, value: str | None) -> str | None:
@@ -176,6 +192,25 @@ class TrainSpec(Config):
             meant = f" (did you mean {near[0]!r}?)" if near else ""
             raise ConfigError(f"there is no preset {name!r}{meant}; presets are: {', '.join(PRESETS)}")
         return PRESETS[name]
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> TrainSpec:
+        """Reads a spec from YAML.
+
+        Two forms are read: the spec's own fields (``model: ...``, ``optimizer: {learning_rate: 1.0e-4}``), where
+        ``preset: tiny-lora`` stands for all values of a preset that the rest does not change; and what `to_yaml`
+        wrote, also when it was changed by hand, as long as a spec can hold the change. Where the rows lie and the name
+        of the variable with the token are not in that YAML, so `token` stays unset.
+
+        Args:
+            source: The text, or a file: a path, or a string that ends in ``.yaml`` or ``.yml``.
+
+        Raises:
+            ConfigError: The file cannot be read, is not YAML, or says something that a spec has no field for.
+        """
+        from soaptune.train.from_yaml import from_yaml
+
+        return from_yaml(source)
 
     def check(self) -> list[Violation]:
         """All that is wrong with the choices themselves; reads nothing but the spec."""

@@ -11,6 +11,7 @@ from soaptune.handles.location import Folder
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelPlan
 from soaptune.handles.model_ref import ModelRef
+from soaptune.jobs.arguments import require_backend, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.base_model import bring_base
 from soaptune.jobs.capabilities import Capabilities
@@ -73,6 +74,7 @@ class Trainer(Step[Model]):
         Args:
             on: The backend.
         """
+        require_backend(on)
         return self._adapted(on.capabilities)[1]
 
     def plan(self, data: Dataset, *, given: Capabilities) -> Plan:
@@ -133,6 +135,7 @@ class Trainer(Step[Model]):
             The job: ArcticTraining's config, the two-line ``train.py`` that registers our plug-ins, the task, and the
             plan that becomes the model's manifest. The same input gives the same bytes.
         """
+        self._require(data, on)
         return on.lower(self.plan(data, given=on.capabilities))
 
     def preflight(self, data: Dataset, *, on: Backend) -> list[Violation]:
@@ -142,6 +145,7 @@ class Trainer(Step[Model]):
             data: The examples.
             on: The backend that is to run the job.
         """
+        self._require(data, on)
         machine = on.capabilities.machine
         spec, changes = self._adapted(on.capabilities)
         found = [*preflight.data_findings(spec, data), *preflight.model_findings(spec)]
@@ -192,6 +196,10 @@ class Trainer(Step[Model]):
             JobFailed: Training failed; the error has the last lines of the log and what to do.
         """
         return self._run(data, on=on, key=key)
+
+    def _require(self, data: Dataset, on: Backend) -> None:
+        require_backend(on)
+        require_handle(data, Dataset, "data")
 
     def _adapted(self, given: Capabilities) -> tuple[TrainSpec, tuple[hardware.Change, ...]]:
         # Of a machine that is known only once the job runs nothing is changed.

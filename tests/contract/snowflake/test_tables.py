@@ -402,3 +402,21 @@ def test_the_training_steps_look_at_a_table_reads_no_rows(
     ]
     assert not texts_that_left(shared_account, before)
     assert there.empty_counts("train", ["ticket", "title"]) == {"ticket": 0, "title": 2}
+
+
+def test_filter_select_and_map_bring_the_rows_here_and_say_where_they_come_from(
+    backend: SnowflakeBackend, small: Dataset, tmp_path: Path
+) -> None:
+    there = small.copy_to(backend)
+    assert there == small
+    assert (list(there), len(there), there.num_rows) == (["train", "test"], 2, {"train": 12, "test": 4})
+    for how in (
+        lambda data, into: data.filter(lambda row: row["id"].endswith(("1", "2", "13")), into=into),
+        lambda data, into: data.select({"train": [3, 1]}, into=into),
+        lambda data, into: data.map(lambda row: {"title": row["title"].upper()}, into=into),
+    ):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        found, wanted = how(there, folder / "there"), how(small, folder / "here")
+        assert found == wanted
+        assert found.manifest.how["from"]["fingerprint"] == small.fingerprint
+        assert found.ledger.counts() == wanted.ledger.counts()

@@ -7,8 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pydantic
 import pytest
@@ -17,10 +15,11 @@ from soaptune.data.plan import GeneratePlan
 from soaptune.data import DataGenerator
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset import Dataset
+from soaptune.local.backend import LocalBackend
 from soaptune.runtime.generate import generate, main
 from soaptune.tasks import SOAP, Task
 
-HERE: Any = SimpleNamespace(name="local")
+HERE = LocalBackend("runs")
 ORDERS = "tests.unit.data.orders"
 
 

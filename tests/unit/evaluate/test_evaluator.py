@@ -12,6 +12,7 @@ from soaptune.evaluate.evaluator import EvalPlan
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest
+from soaptune.local.backend import LocalBackend
 from soaptune.tasks.spec import TaskSpec
 
 
@@ -26,11 +27,13 @@ def task(name="echo", field="out"):
     )
 
 
-class Here:
+class Elsewhere(LocalBackend):
+    """A backend of which nothing is known here."""
+
     name = "elsewhere"
 
 
-ON = Here()
+ON = Elsewhere("runs")
 
 
 @pytest.fixture
@@ -129,7 +132,7 @@ def test_too_few_resamples_for_an_interval_are_refused():
         Evaluator(max_sample=10)
 
 
-class Snow:
+class Snow(LocalBackend):
     name = "snowflake"
     database_name = "DB"
     schema_name = "the schema"
@@ -174,14 +177,11 @@ def test_what_is_installed_of_vllm_is_one_version(text):
 
 
 def test_a_missing_vllm_is_told_before_the_job(model, data, monkeypatch, tmp_path):
-    class Local:
-        name = "local"
-
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert ("warning", "installs-vllm") in codes(Evaluator(engine="vllm").preflight(model, data, on=Local()))
+    assert ("warning", "installs-vllm") in codes(Evaluator(engine="vllm").preflight(model, data, on=LocalBackend()))
     for step in (Evaluator(vllm_requirement=None), Evaluator(vllm_command=("/nowhere/vllm",))):
-        assert ("error", "no-vllm") in codes(step.replace(engine="vllm").preflight(model, data, on=Local()))
+        assert ("error", "no-vllm") in codes(step.replace(engine="vllm").preflight(model, data, on=LocalBackend()))
         assert "no-vllm" not in str(codes(step.replace(engine="vllm").preflight(model, data, on=Snow())))
     (tmp_path / "vllm").write_text("#!/bin/sh\n")
     (tmp_path / "vllm").chmod(0o755)
-    assert "vllm" not in str(codes(Evaluator(engine="vllm").preflight(model, data, on=Local())))
+    assert "vllm" not in str(codes(Evaluator(engine="vllm").preflight(model, data, on=LocalBackend())))

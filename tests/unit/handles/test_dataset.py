@@ -177,7 +177,7 @@ def test_a_file_cut_in_half_is_told(dataset: Dataset) -> None:
         ({"format_version": 2, "news": 1}, "written by a newer soaptune.*pip install --upgrade"),
         ({"kind": "model"}, "of kind 'model'"),
         ({"counts": {"train": 2, "validation": 0}}, r"validation\.parquet is missing"),
-        ({"counts": "x"}, r"manifest\.json is broken: counts"),
+        ({"counts": "x"}, r"manifest\.json is broken: DatasetManifest: counts"),
     ],
 )
 def test_a_folder_that_cannot_be_read_says_why(dataset: Dataset, change: dict[str, Any], message: str) -> None:

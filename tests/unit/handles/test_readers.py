@@ -3,15 +3,18 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import BaseModel, field_validator
 
 from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
+from soaptune.tasks import Task
 from soaptune.tasks.fact import Fact
 from soaptune.tasks.spec import TaskSpec
 
@@ -161,8 +164,177 @@ def test_a_loaded_dataset_exported_as_json_lines_loads_as_the_same(
     tmp_path: Path, task: TaskSpec, make_rows: MakeRows
 ) -> None:
     data = Dataset.load(write(tmp_path / "a.jsonl", make_rows(3)), task=task)
-    again = Dataset.load(write(tmp_path / "b.jsonl", data.table("train").to_pylist()), task=task)
+    rows = [{**row, **task.outputs(row)} for row in data.table("train").to_pylist()]
+    again = Dataset.load(write(tmp_path / "b.jsonl", rows), task=task)
     assert again.fingerprint == data.fingerprint
+
+
+class Item(BaseModel):
+    name: str
+    price: float
+    unit: Literal["piece", "pound"] = "piece"
+
+
+class Order(BaseModel):
+    people: str | None
+    table: Literal["1", "2"] | None
+    paid: bool
+    count: int
+    share: float | None
+    day: date | None
+    items: list[Item]
+    note: str | int = ""
+    tags: list[str] = []
+
+
+ORDERS = Task(
+    name="orders",
+    system_prompt="",
+    user_template="{text}",
+    output=Order,
+    rubric=dict.fromkeys(Order.model_fields, "right"),
+)
+ORDER: dict[str, Any] = {
+    "text": "t",
+    "people": "7",
+    "table": "1",
+    "paid": True,
+    "count": 3,
+    "share": 1,
+    "day": "2024-02-29",
+    "items": [{"price": 2, "name": "tea"}, {"name": "rum", "price": 2.5, "unit": "pound"}],
+    "note": "5",
+    "tags": ["a"],
+}
+
+
+def orders(path: Path, *changes: dict[str, Any]) -> list[Order]:
+    """Loads rows from a file of the suffix's format, and reads them as training would."""
+    rows = [{key: value for key, value in {**ORDER, **change}.items() if value is not ...} for change in changes]
+    data = Dataset.load(write(path, rows), task=ORDERS, into=path.with_suffix(""))
+    return [ORDERS.parse(ORDERS.answer(ORDERS.outputs(row))) for row in data["train"]]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet", ".arrow", ".feather"])
+def test_rows_with_types_keep_them(tmp_path: Path, suffix: str) -> None:
+    texts = ["7", "true", "null", '"x"', "[]", "two", "", None]
+    found = orders(tmp_path / f"a{suffix}", *({"people": text, "table": None} for text in texts))
+    assert [order.people for order in found] == texts
+    (order,) = orders(tmp_path / f"b{suffix}", {})
+    assert order == Order.model_validate({key: value for key, value in ORDER.items() if key != "text"})
+    assert order.note == "5"
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_what_has_a_default_may_be_absent(tmp_path: Path, suffix: str) -> None:
+    absent = {"note": ..., "tags": ...}
+    assert orders(tmp_path / f"a{suffix}", absent) == orders(tmp_path / f"b{suffix}", {"note": "", "tags": []})
+    found = orders(tmp_path / f"c{suffix}", {}, absent)
+    assert [(order.note, order.tags) for order in found] == [("5", ["a"]), ("", [])]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ({"paid": "True", "count": "7"}, {"paid": True, "count": 7}),
+        ({"paid": "false", "count": "7.0"}, {"paid": False, "count": 7}),
+        ({"people": "", "table": "", "share": "", "day": ""}, dict.fromkeys(["people", "table", "share", "day"])),
+        ({"people": "null", "table": "2"}, {"people": "null", "table": "2"}),
+        ({"people": "7", "share": "1e-1"}, {"people": "7", "share": 0.1}),
+        ({"note": "", "tags": ""}, {"note": "", "tags": []}),
+        ({"note": "5"}, {"note": 5}),
+        ({"note": "five"}, {"note": "five"}),
+        ({"items": '[{"name": "tea", "price": 2}]'}, {"items": [Item(name="tea", price=2)]}),
+    ],
+)
+def test_cells_are_read_by_the_type_of_their_field(
+    tmp_path: Path, cells: dict[str, str], expected: dict[str, Any]
+) -> None:
+    as_text = {"items": json.dumps(ORDER["items"]), "tags": '["a"]'}
+    (order,) = orders(tmp_path / "a.csv", {**as_text, **cells})
+    assert {key: getattr(order, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"count": "7"}, "column 'count': an integer is needed, and this is text"),
+        ({"count": None}, "column 'count': the value is null"),
+        ({"count": ...}, "has no column 'count'"),
+        ({"day": "2024-02-31"}, "column 'day': a date that exists, as YYYY-MM-DD is needed"),
+        ({"table": "3"}, "column 'table': allowed are '1', '2'"),
+        ({"items": [{"name": "a", "price": 1}] * 3 + [{"name": "b", "price": "secret"}]},
+         r"column 'items': items\[3\]\.price: a number is needed, and this is text"),
+        ({"items": [{"name": "a", "price": 1, "unit": "pounds"}]},
+         r"items\[0\]\.unit: allowed are 'piece', 'pound' \(did you mean 'pound'\?\)"),
+        ({"items": [{"name": "a", "Price": 1}]}, r"items\[0\]\.price: the field is missing"),
+        ({"items": [{"name": "a", "price": 1, "secret": 1}]}, r"there are 'name', 'price', 'unit'"),
+        ({"items": "secret"}, "JSON text is needed for a list or an object"),
+    ],
+)  # fmt: skip
+def test_an_error_names_the_place_inside_of_a_record(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        orders(tmp_path / "a.jsonl", change)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_class_s_own_validators_have_their_say_when_rows_are_loaded(tmp_path: Path) -> None:
+    class Word(BaseModel):
+        word: str
+
+        @field_validator("word")
+        @classmethod
+        def _lower(cls, word: str) -> str:
+            if " " in word:
+                raise ValueError("secret")
+            return word.lower()
+
+    task = Task(name="w", system_prompt="", user_template="{text}", output=Word, rubric={"word": "one word"})
+    rows: Rows = [{"text": "a", "word": "TEA"}, {"text": "b", "word": "two secrets"}]
+    source = write(tmp_path / "a.jsonl", rows)
+    with pytest.raises(DataError, match=r"row 2 \(line 2\), column 'word'") as caught:
+        Dataset.load(source, task=task)
+    assert "secret" not in str(caught.value)
+    assert Dataset.load(source, task=task, on_bad_row="ledger")["train"]["word"][:] == ["tea"]
+
+
+@pytest.mark.parametrize(
+    ("field", "stored"), [("people", "null"), ("items", "[]"), ("tags", "[]"), ("note", '""'), ("share", "null")]
+)
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_any_field_that_has_an_empty_value_may_be_empty(tmp_path: Path, field: str, stored: str, suffix: str) -> None:
+    row = {**ORDER, "items": json.dumps(ORDER["items"]), "tags": '["a"]'}
+    empty = "" if suffix == ".csv" else None
+    source = write(tmp_path / f"a{suffix}", [{**row, field: empty}, row])
+    data = Dataset.load(source, task=ORDERS, allow_empty=[field])
+    assert data["train"][field][0] == stored
+    with pytest.raises(DataError, match="no value that stands for nothing"):
+        Dataset.load(write(tmp_path / f"b{suffix}", [{**row, "count": empty}]), task=ORDERS, allow_empty=["count"])
+
+
+def test_restaurant8k_keeps_all_its_rows(tmp_path: Path, shared_dir: Path) -> None:
+    class Booking(BaseModel):
+        people: str | None
+        time: str | None
+
+    task = Task(
+        name="slots", system_prompt="", user_template="{text}", output=Booking, rubric={"people": "", "time": ""}
+    )
+    rows: Rows = []
+    for turn in json.loads((shared_dir / "data" / "restaurant8k" / "train_5.json").read_text())[:256]:
+        text = turn["userInput"]["text"]
+        spans = {label["slot"]: label["valueSpan"] for label in turn.get("labels", ())}
+        row = {"text": text, "people": None, "time": None}
+        for slot, span in spans.items():
+            if slot in row:
+                row[slot] = text[span.get("startIndex", 0) : span["endIndex"]]
+        rows.append(row)
+    assert sum((row["people"] or "").isdigit() for row in rows) > 10
+    for suffix in (".jsonl", ".parquet", ".csv"):
+        data = Dataset.load(write(tmp_path / f"rows{suffix}", rows), task=task)
+        assert data.counts == {"train": len(rows)}
+        found = [task.parse(task.answer(task.outputs(row))) for row in data["train"]]
+        assert [one.model_dump() for one in found] == [{"people": r["people"], "time": r["time"]} for r in rows]
 
 
 def test_metadata_keeps_its_type_where_it_has_one(tmp_path: Path, task: TaskSpec, make_rows: MakeRows) -> None:

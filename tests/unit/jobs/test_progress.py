@@ -25,9 +25,10 @@ def job(memory):
 
 
 def test_a_line_says_what_people_want_to_know():
-    said = progress.read({"done": 3, "total": 10, "unit": "steps", "loss": 1.23456, "tokens_per_s": 2200.4})
-    assert (said.done, said.total, said.share) == (3, 10, 0.3)
-    assert said.text == "steps  loss 1.235  2,200 tokens/s"
+    line = progress.read({"done": 3, "total": 10, "unit": "steps", "loss": 1.23456, "tokens_per_s": 2200.4})
+    assert (line.done, line.total, line.share) == (3, 10, 0.3)
+    assert line.text == "steps  loss 1.235  2,200 tokens/s"
+    assert progress.read({"unit": "examples", "phase": "model, answers"}).text == "model, answers: examples"
 
 
 @pytest.mark.parametrize(
@@ -46,20 +47,68 @@ def test_a_strange_line_is_shown_as_far_as_it_makes_sense(line):
     assert "loss" not in progress.read(line).text
 
 
-def test_without_a_terminal_each_tenth_gets_a_line(job, capsys, monkeypatch):
-    made = job(states=["running"] * 201 + ["done"])
-    counter = iter(range(0, 10_000))
-    monkeypatch.setattr(made, "progress", lambda: {"done": min(200, next(counter)), "total": 200, "unit": "steps"})
+@pytest.fixture
+def minutes(monkeypatch):
+    """A clock that the test moves."""
+    clock = types.SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(
+        progress, "time", types.SimpleNamespace(monotonic=lambda: clock.now, sleep=lambda _seconds: None)
+    )
+    return clock
+
+
+def watched(made, clock, monkeypatch, *lines):
+    """Watches a job that shows one line at each look, each a number of seconds after the one before."""
+    looks = iter(lines)
+
+    def look():
+        seconds, line = next(looks, (0, lines[-1][1]))
+        clock.now += seconds
+        return line
+
+    monkeypatch.setattr(made, "progress", look)
+    made.states = ["running"] * len(lines) + ["done"]
     progress.watch(made)
+
+
+def test_without_a_terminal_each_tenth_gets_a_line(job, minutes, monkeypatch, capsys):
+    steps = [(0.5, {"done": done, "total": 200, "unit": "steps"}) for done in range(201)]
+    watched(job(), minutes, monkeypatch, *steps)
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 10
-    assert lines[0] == "train: 20/200 steps"
-    assert lines[-1] == "train: 200/200 steps"
+    assert len(lines) == 11
+    assert lines[:2] == ["train: started", "train: 20/200 steps  2.0/s  1:30 left"]
+    assert lines[-1] == "train: 200/200 steps  2.0/s"
+
+
+def test_a_slow_job_gets_a_line_a_minute_with_rate_and_time_left(job, minutes, monkeypatch, capsys):
+    lines = [(0, {}), (59, {}), (1, {}), (60, {})]
+    lines += [(30, {"done": done, "total": 1000, "unit": "steps", "loss": 2.0}) for done in range(1, 6)]
+    watched(job(), minutes, monkeypatch, *lines)
+    assert capsys.readouterr().err.splitlines() == [
+        "train: started",
+        "train: running for 1:00, nothing counted yet",
+        "train: running for 2:00, nothing counted yet",
+        "train: 2/1000 steps  loss 2.000  2.0/min  8:19:00 left",
+        "train: 4/1000 steps  loss 2.000  2.0/min  8:18:00 left",
+    ]
+
+
+def test_each_part_of_a_job_counts_anew(job, minutes, monkeypatch, capsys):
+    def line(done, phase):
+        return {"done": done, "total": 6, "unit": "examples", "phase": phase}
+
+    looks = [(1, line(done, phase)) for phase in ("base model, answers", "model, answers") for done in (0, 6)]
+    watched(job(), minutes, monkeypatch, *looks)
+    assert capsys.readouterr().err.splitlines() == [
+        "train: started",
+        "train: base model, answers: 6/6 examples  6.0/s",
+        "train: model, answers: 6/6 examples  6.0/s",
+    ]
 
 
 def test_a_short_job_still_gets_its_last_line(job, capsys):
     progress.watch(job(progress=[{"done": 4, "total": 4, "unit": "rows"}]))
-    assert capsys.readouterr().err == "train: 4/4 rows\n"
+    assert capsys.readouterr().err == "train: started\ntrain: 4/4 rows\n"
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -100,7 +149,7 @@ def test_where_no_bar_can_be_shown_there_are_lines(job, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setattr(Progress, "start", refuse)
     progress.watch(job(progress=[{"done": 4, "total": 4, "unit": "rows"}]))
-    assert capsys.readouterr().err == "train: 4/4 rows\n"
+    assert capsys.readouterr().err == "train: started\ntrain: 4/4 rows\n"
 
 
 def test_on_a_terminal_there_is_a_bar_with_the_loss(job, monkeypatch, capsys):
@@ -137,7 +186,7 @@ def test_a_notebook_without_widgets_gets_plain_lines_and_no_warning(job, noteboo
         warnings.simplefilter("always")
         progress.watch(job(progress=[{"done": 4, "total": 4, "unit": "rows"}]))
     assert [str(each.message) for each in caught] == []
-    assert capsys.readouterr().err == "train: 4/4 rows\n"
+    assert capsys.readouterr().err == "train: started\ntrain: 4/4 rows\n"
 
 
 def test_a_notebook_with_widgets_gets_a_bar(job, notebook, monkeypatch, capsys):

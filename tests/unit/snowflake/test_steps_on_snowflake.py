@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,13 +96,13 @@ def test_generated_tables_are_named_after_the_task_or_as_asked() -> None:
     assert plan_of(step).table == '"LLM_DEMO"."PUBLIC"."SOAP"'
     assert plan_of(step.replace(table="notes")).table == '"LLM_DEMO"."PUBLIC"."NOTES"'
     assert plan_of(step.replace(table='other."My notes"', overwrite=True)).table == '"LLM_DEMO"."OTHER"."My notes"'
-    local: Any = SimpleNamespace(name="local")
+    local = LocalBackend("runs")
     assert "table" not in json.loads(step.compile(on=local).files["step.json"])
 
 
 def test_where_rows_are_kept_is_no_part_of_how_they_were_made() -> None:
     step = DataGenerator(task=SOAP)
-    local: Any = SimpleNamespace(name="local")
+    local = LocalBackend("runs")
     here = GeneratePlan.model_validate_json(step.compile(on=local).files["step.json"])
     assert plan_of(step.replace(table="x", overwrite=True)).how == here.how
 

@@ -7,12 +7,14 @@ import json
 import pickle
 import subprocess
 import sys
-from typing import Literal, Optional
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Literal, Optional
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, RootModel
+from pydantic import AfterValidator, BaseModel, Field, RootModel
 
 from soaptune.config import Config
 from soaptune.errors import ConfigError, DataError
@@ -165,14 +167,68 @@ def test_what_is_answered_is_parsed_back(note: SOAPNote) -> None:
 def test_an_answer_is_read_from_the_columns_of_a_data_set() -> None:
     task = plan_task()
     plan = Plan(title="5", drugs=[Drug(name="x", dose=2)], urgency="low", note="5")
-    stored = {f: task.spec().encode(f, v) for f, v in plan.model_dump(mode="json").items()}
-    assert task.answer(stored) == task.answer(plan)
-    assert task.parse(task.answer(stored)) == plan
+    stored = task.spec().stored(plan.model_dump(mode="json"))
+    assert stored["note"] == '"5"'
+    assert task.parse(task.answer(task.outputs(stored))) == plan
 
 
-def test_a_plain_string_is_taken_as_it_is_where_one_may_stand() -> None:
-    outputs = {"title": "t", "drugs": "[]", "urgency": "low", "note": "a b"}
-    assert json.loads(plan_task().answer(outputs))["note"] == "a b"
+@pytest.mark.parametrize("note", ["7", "true", "null", '"x"', "[]", "a b", "", None])
+def test_a_value_is_never_read_again_as_json(note: str | None) -> None:
+    outputs = {"title": "t", "drugs": [], "urgency": "low", "note": note}
+    task = plan_task()
+    assert json.loads(task.answer(outputs))["note"] == note
+    assert task.outputs(task.spec().stored(outputs))["note"] == note
+
+
+class Visit(BaseModel):
+    day: date
+    at: datetime
+    price: Decimal
+    share: float
+    drug: Drug
+    kind: Literal["first", "next"] | None = None
+    tags: list[str] = []
+    more: list[Drug] = Field(default_factory=list)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"day": date(2024, 2, 29), "at": datetime(2024, 2, 29, 10), "price": Decimal("2.50"), "share": 1},
+        {"share": 1, "price": "2.50", "at": "2024-02-29 10:00", "day": "2024-02-29"},
+        {"share": 1.0, "price": "2.50", "at": "2024-02-29T10:00:00", "day": "2024-02-29", "tags": [], "kind": None},
+    ],
+)
+def test_a_model_and_every_mapping_of_it_give_one_text(outputs: dict[str, object]) -> None:
+    visit: Task[Visit] = plan_task(output=Visit, rubric={})  # type: ignore[assignment]
+    outputs["drug"] = {"dose": 2, "name": "x"}
+    text = (
+        '{"day": "2024-02-29", "at": "2024-02-29T10:00:00", "price": "2.50", "share": 1.0, '
+        '"drug": {"name": "x", "dose": 2.0}, "kind": null, "tags": [], "more": []}'
+    )
+    assert visit.answer(outputs) == text
+    assert Task.from_spec(visit.spec()).answer(outputs) == text
+    assert visit.answer(Visit.model_validate(outputs)) == text
+    assert visit.answer(visit.parse(text)) == text
+    assert visit.answer(visit.outputs(visit.spec().stored(json.loads(text)))) == text
+
+
+def test_the_class_s_own_validators_have_their_say_in_an_answer() -> None:
+    class Shouted(BaseModel):
+        word: Annotated[str, AfterValidator(str.upper)]
+        count: Annotated[int, AfterValidator(_not_13)] = 1
+
+    task = plan_task(output=Shouted, rubric={})
+    assert task.answer({"word": "a"}) == task.answer(Shouted(word="a")) == '{"word": "A", "count": 1}'  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="'count'") as caught:
+        task.answer({"word": "secret", "count": 13})
+    assert "secret" not in f"{caught.value!r}{caught.value.__cause__}"
+
+
+def _not_13(value: int) -> int:
+    if value == 13:
+        raise ValueError("secret")
+    return value
 
 
 @pytest.mark.parametrize(
@@ -194,7 +250,9 @@ def test_outputs_that_no_parser_would_take_are_refused(outputs: dict[str, object
 
 def test_stored_text_that_is_no_json_is_refused() -> None:
     with pytest.raises(DataError, match="drugs"):
-        plan_task().answer({"title": "t", "drugs": "[", "urgency": "low"})
+        plan_task().outputs({"title": "t", "drugs": "[", "urgency": "low", "note": "null", "count": "0"})
+    with pytest.raises(DataError, match="'drugs'"):
+        plan_task().answer({"title": "t", "drugs": "[]", "urgency": "low"})
 
 
 def test_a_task_from_its_spec_is_the_same_task() -> None:

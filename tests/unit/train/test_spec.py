@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from soaptune.config import Config
 from soaptune.errors import ConfigError
 from soaptune.train.options import (
     CheckpointOptions,
@@ -25,6 +26,49 @@ def test_a_typo_is_answered_with_the_name_that_was_meant() -> None:
         TrainSpec(model="m", max_lenght=10)  # pyright: ignore[reportCallIssue]
     with pytest.raises(ConfigError, match="did you mean 'lora_alpha'"):
         LoraOptions(lora_alhpa=3)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("learning_rate", "optimizer.learning_rate"),
+        ("lr", "optimizer.learning_rate"),
+        ("lora_r", "lora.r"),
+        ("lora_rank", "lora.r"),
+        ("lora_alpha", "lora.lora_alpha"),
+        ("num_train_epochs", "epochs"),
+        ("quantization", "dtype"),
+        ("load_in_4bit", "dtype"),
+        ("bf16", "dtype"),
+        ("per_device_train_batch_size", "per_device_batch_size"),
+        ("max_seq_length", "max_length"),
+        ("cutoff_len", "max_length"),
+        ("warmup_ratio", "scheduler.warmup_ratio"),
+        ("lr_scheduler_type", "scheduler.name"),
+        ("save_steps", "checkpoints.save_every_steps"),
+        ("zero_stage", "deepspeed.stage"),
+    ],
+)
+def test_the_names_of_other_libraries_are_answered_with_ours(name: str, path: str) -> None:
+    with pytest.raises(ConfigError, match=rf"TrainSpec has no field '{name}' \(did you mean '{path}'\?"):
+        TrainSpec(model="m", **{name: 1})
+
+
+@pytest.mark.parametrize(
+    "cls", [TrainSpec, LoraOptions, OptimizerOptions, SchedulerOptions, DeepSpeedOptions, CheckpointOptions]
+)
+def test_every_other_name_leads_to_a_field_and_hides_none(cls: type[Config]) -> None:
+    assert cls.other_names
+    assert {place.path for place in cls.other_names.values()} <= set(cls.model_fields)
+    assert not set(cls.other_names) & set(cls.model_fields)
+
+
+@pytest.mark.parametrize("name", TrainSpec.presets())
+def test_a_preset_keeps_the_rest_of_a_group_that_is_changed_in_part(name: str) -> None:
+    preset = TrainSpec.preset(name)
+    changed = preset.replace(optimizer={"learning_rate": 1e-4})
+    assert changed.optimizer == preset.optimizer.replace(learning_rate=1e-4)
+    assert changed.replace(optimizer=preset.optimizer) == preset
 
 
 @pytest.mark.parametrize(

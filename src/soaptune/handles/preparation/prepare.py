@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from soaptune.common.arrow import Table, arrow
 from soaptune.errors import DataError
 from soaptune.handles.ledger import RowLedger
+from soaptune.handles.operations import derived
 
 if TYPE_CHECKING:
     from soaptune.handles.dataset import Dataset
@@ -226,24 +227,14 @@ def split_dataset(dataset: Dataset, sizes: Sizes, *, seed: int, into: str | Path
     pooled = arrow().concat_tables(tables, promote_options="permissive") if len(tables) > 1 else tables[0]
     parts, ledger = split_table(pooled, sizes, seed=seed, inputs=dataset.task.input_fields)
     how = {"step": "split", "sizes": _as_json(sizes), "seed": seed}
-    return _write(dataset, parts, ledger, how, into)
+    return derived(dataset, parts, ledger, how, into)
 
 
 def deduplicate_dataset(dataset: Dataset, *, into: str | Path | None) -> Dataset:
     """Does what `soaptune.handles.dataset.Dataset.deduplicate` says."""
     tables = {split: dataset.table(split) for split in dataset.splits}
     kept, ledger = deduplicate_tables(tables, fields=dataset.task.fields)
-    return _write(dataset, kept, ledger, {"step": "deduplicate"}, into)
-
-
-def _write(
-    dataset: Dataset, splits: Mapping[str, Table], ledger: RowLedger, how: Mapping[str, Any], into: str | Path | None
-) -> Dataset:
-    lineage = {**how, "from": {"fingerprint": dataset.fingerprint, "how": dataset.manifest.how}}
-    merged = dataset.ledger.merge(ledger)
-    return type(dataset).write(
-        into, splits, task=dataset.task, how=lineage, ledger=merged, synthetic=dataset.manifest.synthetic
-    )
+    return derived(dataset, kept, ledger, {"step": "deduplicate"}, into)
 
 
 def _as_json(sizes: Sizes) -> Any:

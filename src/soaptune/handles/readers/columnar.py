@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from soaptune.common.arrow import Table, arrow, parquet
-from soaptune.errors import DataError, MissingExtraError
+from soaptune.common.arrow import Table, arrow, ipc, parquet
+from soaptune.common.lazy import optional
+from soaptune.errors import DataError
 from soaptune.handles.readers.rows import RawRows
 
-__all__ = ["read_arrow", "read_parquet", "read_saved"]
+__all__ = ["hugging_face_rows", "read_arrow", "read_parquet", "read_saved", "table_rows"]
 
 
 def read_parquet(path: Path) -> RawRows:
     """Reads a Parquet file."""
-    return _rows(str(path), lambda: parquet().ParquetFile(path).read(), "Parquet")
+    return table_rows(str(path), lambda: parquet().ParquetFile(path).read(), "Parquet")
 
 
 def read_arrow(path: Path) -> RawRows:
     """Reads an Arrow IPC file or stream."""
 
     def read() -> Table:
-        ipc: Any = importlib.import_module("pyarrow.ipc")
         with arrow().memory_map(str(path)) as source:
             in_file_form = source.read(6) == b"ARROW1"
             source.seek(0)
-            return (ipc.open_file if in_file_form else ipc.open_stream)(source).read_all()
+            return (ipc().open_file if in_file_form else ipc().open_stream)(source).read_all()
 
-    return _rows(str(path), read, "Arrow")
+    return table_rows(str(path), read, "Arrow")
 
 
 def read_saved(folder: Path, split: str) -> dict[str, RawRows]:
@@ -39,10 +38,7 @@ def read_saved(folder: Path, split: str) -> dict[str, RawRows]:
         folder: The folder.
         split: The split that a single dataset becomes; a dictionary of datasets brings its own.
     """
-    try:
-        hugging_face: Any = importlib.import_module("datasets")
-    except ImportError as error:
-        raise MissingExtraError("datasets", extra="train", what="Reading a saved dataset") from error
+    hugging_face = optional("datasets", extra="train", what="Reading a saved dataset")
     try:
         saved: Any = hugging_face.load_from_disk(str(folder))
     except Exception as error:  # the library lets through whatever its readers raise
@@ -51,13 +47,19 @@ def read_saved(folder: Path, split: str) -> dict[str, RawRows]:
     if not parts:
         raise DataError(f"{folder} is a saved dataset without splits.")
     return {
-        name: _saved_rows(f"{folder}/{name}" if isinstance(saved, dict) else str(folder), part)
+        name: hugging_face_rows(f"{folder}/{name}" if isinstance(saved, dict) else str(folder), part)
         for name, part in parts.items()
     }
 
 
-def _saved_rows(file: str, part: Any) -> RawRows:
-    rows = _rows(file, lambda: part.with_format("arrow")[:], "a saved dataset")
+def hugging_face_rows(file: str, part: Any) -> RawRows:
+    """The rows of a `datasets.Dataset`; class labels become their names.
+
+    Args:
+        file: What to call it in messages.
+        part: The dataset.
+    """
+    rows = table_rows(file, lambda: part.with_format("arrow")[:], "a saved dataset")
     if not rows.count:
         raise DataError(f"{file} has no rows.")
     for name, feature in part.features.items():
@@ -70,7 +72,17 @@ def _saved_rows(file: str, part: Any) -> RawRows:
     return rows
 
 
-def _rows(file: str, read: Callable[[], Table], form: str) -> RawRows:
+def table_rows(file: str, read: Callable[[], Table], form: str) -> RawRows:
+    """The rows of a table.
+
+    Args:
+        file: What to call it in messages.
+        read: Gives the `pyarrow.Table`.
+        form: What it is read as, for messages: ``"Parquet"``.
+
+    Raises:
+        DataError: It cannot be read, or has two columns of one name.
+    """
     try:
         table = read().replace_schema_metadata(None)
     except (OSError, ValueError, LookupError, NotImplementedError, TypeError) as error:

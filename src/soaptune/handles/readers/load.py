@@ -1,17 +1,19 @@
-"""`Dataset.load`: finds the files of each split, has them read and checked, and writes the dataset folder."""
+"""`Dataset.load`: finds the rows of each split, has them read and checked, and writes the dataset folder."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from soaptune.common.arrow import Table, arrow
 from soaptune.common.files import MANIFEST
 from soaptune.errors import DataError
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.readers.columnar import read_arrow, read_parquet, read_saved
+from soaptune.handles.readers.memory import read_memory
+from soaptune.handles.readers.nested import reach_into
 from soaptune.handles.readers.rows import RawRows, Wanted, wanted_columns, well_formed
 from soaptune.handles.readers.text import read_csv, read_json_rows, read_jsonl
 from soaptune.handles.writing import write_dataset
@@ -44,7 +46,7 @@ _SPLITS = {
 
 
 def load_dataset(
-    source: str | Path | Mapping[str, str | Path],
+    source: object,
     *,
     task: HasSpec | Any,
     columns: Mapping[str, str],
@@ -61,23 +63,52 @@ def load_dataset(
     raw, passed_over = _read_source(source, split)
     ledger = RowLedger()
     tables: dict[str, Table] = {}
-    for name, rows in raw.items():
-        tables[name], dropped = well_formed(rows, wanted, spec=spec, split=name, bad_rows=on_bad_row)
-        for row, reason in dropped:
-            ledger.add(f"{name}#{row}", split=name, fate="dropped", reason=reason, step="load")
+    for name, parts in raw.items():
+        formed: list[Table] = []
+        first, why = 0, ""
+        for rows in parts:
+            reach_into(rows, wanted.given.values())
+            table, dropped = well_formed(rows, wanted, task=task, split=name, bad_rows=on_bad_row, first=first)
+            for row, reason in dropped:
+                ledger.add(f"{name}#{first + row}", split=name, fate="dropped", reason=reason, step="load")
+                why = why or reason
+            formed.append(table)
+            first += rows.count
+        tables[name] = _joined(formed, [rows.file for rows in parts])
         if not tables[name].num_rows:
-            raise DataError(f"{rows.file}: none of its {rows.count} row(s) can be used. The first: {dropped[0][1]}.")
+            raise DataError(f"{parts[0].file}: none of its {first} row(s) can be used. The first: {why}.")
     tables, prefixed = _distinct_ids(tables)
     for name, table in tables.items():
         ledger.extend(table.column("id").to_pylist(), split=name, fate="kept", step="load")
-    ledger.reconcile(sum(rows.count for rows in raw.values()))
+    ledger.reconcile(sum(rows.count for parts in raw.values() for rows in parts))
     how = _how(raw, wanted, passed_over, prefixed)
     return write_dataset(into, tables, task=spec, how=how, ledger=ledger, synthetic=synthetic)
 
 
-def _how(raw: Mapping[str, RawRows], wanted: Wanted, passed_over: list[str], prefixed: bool) -> dict[str, Any]:
+def _joined(tables: list[Table], files: list[str]) -> Table:
+    """The rows of the files of one split; ids that stand in several of them are prefixed by their file's name."""
+    if len(tables) == 1:
+        return tables[0]
+    pa: Any = arrow()
+    names = [Path(file).stem for file in files]
+    prefixes = names if len(set(names)) == len(names) else [str(number) for number in range(1, len(names) + 1)]
+    distinct, _ = _distinct_ids(dict(zip(prefixes, tables, strict=True)))
+    try:
+        return pa.concat_tables(list(distinct.values()), promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise DataError(
+            f"{files[0]} and the other files of its split have columns of one name and different types, which cannot "
+            "be joined. Give them one type, or leave the columns out that the task does not need."
+        ) from error
+
+
+def _how(raw: Mapping[str, list[RawRows]], wanted: Wanted, passed_over: list[str], prefixed: bool) -> dict[str, Any]:
     # Names only: where the files lay on this machine is nobody's business elsewhere.
-    how: dict[str, Any] = {"step": "load", "files": {split: Path(rows.file).name for split, rows in raw.items()}}
+    files = {split: [Path(rows.file).name for rows in parts] for split, parts in raw.items()}
+    how: dict[str, Any] = {
+        "step": "load",
+        "files": {split: names[0] if len(names) == 1 else names for split, names in files.items()},
+    }
     if wanted.given:
         how["columns"] = dict(wanted.given)
     if passed_over:
@@ -100,19 +131,37 @@ def _distinct_ids(tables: dict[str, Table]) -> tuple[dict[str, Table], bool]:
     return renamed, True
 
 
-def _read_source(source: str | Path | Mapping[str, str | Path], split: str) -> tuple[dict[str, RawRows], list[str]]:
-    """The rows of each split, and the names of files in a folder that are of no split."""
-    if isinstance(source, Mapping):
-        if not source:
-            raise DataError("The mapping from splits to files is empty.")
-        raw: dict[str, RawRows] = {}
-        for name, file in source.items():
-            parts, _ = _read_path(file, name)
-            if len(parts) != 1:
-                raise DataError(f"{file} holds the splits {', '.join(parts)}; as the split {name!r} it must be one.")
-            raw[name] = next(iter(parts.values()))
-        return raw, []
-    return _read_path(source, split)
+def _read_source(source: object, split: str) -> tuple[dict[str, list[RawRows]], list[str]]:
+    """The rows of each split, file by file, and the names of files in a folder that are of no split."""
+    if isinstance(source, str | Path):
+        parts, passed_over = _read_path(source, split)
+        return {name: [rows] for name, rows in parts.items()}, passed_over
+    if not isinstance(source, Mapping):
+        return {split: _read_one(source, split)}, []
+    if not source:
+        raise DataError("The mapping from splits to files is empty.")
+    given = cast("Mapping[Any, object]", source)
+    return {str(name): _read_one(part, str(name)) for name, part in given.items()}, []
+
+
+def _read_one(source: object, split: str) -> list[RawRows]:
+    """The rows that become one split."""
+    if isinstance(source, str | Path):
+        parts, _ = _read_path(source, split)
+        if len(parts) != 1:
+            raise DataError(f"{source} holds the splits {', '.join(parts)}; as the split {split!r} it must be one.")
+        return list(parts.values())
+    entries = cast("list[Any]", source) if isinstance(source, list | tuple) else []
+    if not any(isinstance(entry, str | Path) for entry in entries):
+        return [read_memory(source)]
+    for number, entry in enumerate(entries, start=1):
+        # A text that is no path may be that of a row: it is not quoted.
+        if not isinstance(entry, str | Path) or Path(entry).suffix.lower() not in _READERS:
+            raise DataError(
+                f"Entry {number} of the list for the split {split!r} names no file that can be read ({_suffixes()}). "
+                "Rows are given as a list of dicts."
+            )
+    return [rows for entry in entries for rows in _read_one(entry, split)]
 
 
 def _read_path(source: str | Path, split: str) -> tuple[dict[str, RawRows], list[str]]:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from soaptune.common.arrow import Table, arrow
 from soaptune.common.wording import did_you_mean
-from soaptune.errors import DataError
+from soaptune.errors import AnswerError, DataError
 from soaptune.handles.readers.values import (
     BAD,
     MISSING,
     Check,
+    Form,
     facts_check,
     group_check,
     id_check,
+    input_check,
     metadata,
-    text_check,
+    output_check,
 )
 from soaptune.tasks.fact import facts_type
-from soaptune.tasks.spec import RESERVED_COLUMNS, TaskSpec
+from soaptune.tasks.spec import RESERVED_COLUMNS, HasSpec, TaskSpec, as_spec
+from soaptune.tasks.task import Task
 
 __all__ = ["RawRows", "Wanted", "wanted_columns", "well_formed"]
 
@@ -41,6 +44,15 @@ class RawRows:
     """The line on which each row of a text file begins."""
     bad: dict[int, str] = field(default_factory=dict[int, str])
     """Why a row could not be read, by its index."""
+    typed: bool = True
+    """Whether the values have types of their own; those of CSV are cells of text."""
+
+    @property
+    def form(self) -> Form:
+        """What the values are, for their checks."""
+        if self.table is not None:
+            return "columns"
+        return "values" if self.typed else "cells"
 
     def add(self, record: Mapping[str, Any], *, line: int | None) -> None:
         """Adds a row of a text file."""
@@ -135,16 +147,23 @@ def wanted_columns(
 
 
 def well_formed(
-    rows: RawRows, wanted: Wanted, *, spec: TaskSpec, split: str, bad_rows: Literal["error", "ledger"]
+    rows: RawRows,
+    wanted: Wanted,
+    *,
+    task: TaskSpec | HasSpec,
+    split: str,
+    bad_rows: Literal["error", "ledger"],
+    first: int = 0,
 ) -> tuple[Table, list[tuple[int, str]]]:
     """The rows of a file in the form of a dataset.
 
     Args:
         rows: The file's rows.
         wanted: Which column is which.
-        spec: The task.
+        task: The task; where it has its class, the class's own validators have their say.
         split: The split the file becomes, for the ids that are made.
         bad_rows: Whether a row that cannot be used is an error.
+        first: How many rows of the split came before these, for the ids that are made.
 
     Returns:
         The table, and the rows that were left out as (row number counted from 1, reason).
@@ -152,11 +171,12 @@ def well_formed(
     Raises:
         DataError: A column is missing, or a row cannot be used and that is an error.
     """
+    spec = as_spec(task)
     places = _places(rows, wanted, spec)
     bad = dict(rows.bad)
     found: dict[str, list[Any]] = {}
     for name, column in places.items():
-        check = _check_for(name, spec, wanted)
+        check = _check_for(name, spec, wanted, rows.form)
         found[name] = [MISSING] * rows.count if column is None else list(rows.values(column))
         for index, value in enumerate(found[name]):
             if index in rows.bad:
@@ -164,10 +184,12 @@ def well_formed(
             found[name][index], problem = check(value)
             if problem:
                 bad.setdefault(index, f"column {column or name!r}: {problem}")
+    if isinstance(task, Task):
+        _check_records(cast("Task[Any]", task), found, bad, range(rows.count))
     if "id" in places:
         _mark_repeated(found["id"], bad)
     else:
-        found["id"] = [f"{split}-{index:06d}" for index in range(rows.count)]
+        found["id"] = [f"{split}-{first + index:06d}" for index in range(rows.count)]
     dropped = sorted(bad.items())
     if dropped and bad_rows == "error":
         index, reason = dropped[0]
@@ -175,6 +197,25 @@ def well_formed(
         raise DataError(f"{rows.where(index)}, {reason}.{more} on_bad_row='ledger' leaves such rows out.")
     keep = [index for index in range(rows.count) if index not in bad]
     return _table(rows, found, places, keep, spec), [(index + 1, reason) for index, reason in dropped]
+
+
+def _check_records(
+    task: Task[Any], found: Mapping[str, list[Any]], bad: dict[int, str], indices: Iterable[int]
+) -> None:
+    """Has the task's class look at the outputs of each row as a whole, and keeps what it makes of them."""
+    if task.output is dict:
+        return
+    fields = task.output_fields
+    for index in indices:
+        if index in bad:
+            continue
+        try:
+            stored = task.normalise({field: found[field][index] for field in fields})
+        except AnswerError as error:
+            bad[index] = f"column {error.field or fields[0]!r}: the class {task.output.__name__} refuses the value"
+            continue
+        for name, value in stored.items():
+            found[name][index] = value
 
 
 def _places(rows: RawRows, wanted: Wanted, spec: TaskSpec) -> dict[str, str | None]:
@@ -187,7 +228,7 @@ def _places(rows: RawRows, wanted: Wanted, spec: TaskSpec) -> dict[str, str | No
         column = wanted.column(name, rows.columns)
         if column is not None and column in rows.columns:
             places[name] = column
-        elif name in wanted.allow_empty and name not in wanted.given:
+        elif name not in wanted.given and (name in wanted.allow_empty or _has_default(name, spec)):
             places[name] = None
         elif column is not None:
             field_of = "" if column == name else f" for the field {name!r}"
@@ -198,14 +239,21 @@ def _places(rows: RawRows, wanted: Wanted, spec: TaskSpec) -> dict[str, str | No
     return places
 
 
-def _check_for(name: str, spec: TaskSpec, wanted: Wanted) -> Check:
+def _has_default(name: str, spec: TaskSpec) -> bool:
+    return name in spec.output_fields and spec.has_default(name)
+
+
+def _check_for(name: str, spec: TaskSpec, wanted: Wanted, form: Form) -> Check:
     if name == "id":
         return id_check
     if name == "group":
         return group_check
     if name == "facts":
         return facts_check
-    return text_check(name, spec, may_be_empty=name in wanted.allow_empty)
+    may_be_empty = name in wanted.allow_empty
+    if name in spec.output_fields:
+        return output_check(name, spec, may_be_empty=may_be_empty, form=form)
+    return input_check(may_be_empty=may_be_empty)
 
 
 def _mark_repeated(ids: Sequence[Any], bad: dict[int, str]) -> None:

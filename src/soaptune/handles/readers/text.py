@@ -156,7 +156,7 @@ def read_csv(path: Path) -> RawRows:
     Rows with a wrong number of fields become bad rows. Where quotes are broken nobody can say where the next row
     begins, so that is an error of the file.
     """
-    rows = RawRows(str(path))
+    rows = RawRows(str(path), typed=False)
     with path.open("rb") as stream, _wide_fields():
         reader = csv.reader(
             _lines(path, stream, rows), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True

@@ -1,18 +1,41 @@
-"""Checks of single values: each gives the value as it is stored, or says what is wrong without quoting it."""
+"""Checks of single values: each gives the value as it is stored, or says what is wrong without quoting it.
+
+A value of a source with types (JSON, Parquet, Arrow, Python) keeps its type: a string is never read again as something
+else, but for a list or an object that stands as JSON text where no string could stand. A cell of a source without types
+(CSV) is read by the type of its field.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from soaptune.common.arrow import arrow
-from soaptune.errors import ConfigError
+from soaptune.errors import ConfigError, DataError
+from soaptune.tasks.canonical import canonical, jsonable
 from soaptune.tasks.fact import Fact
 from soaptune.tasks.spec import TaskSpec
+from soaptune.tasks.validation import find_faults, is_valid, names_of, path_text, type_name
 
-__all__ = ["BAD", "MISSING", "Check", "facts_check", "group_check", "id_check", "metadata", "text_check"]
+__all__ = [
+    "BAD",
+    "MISSING",
+    "Check",
+    "Form",
+    "facts_check",
+    "group_check",
+    "id_check",
+    "input_check",
+    "metadata",
+    "output_check",
+]
+
+Form: TypeAlias = Literal["values", "columns", "cells"]
+"""What a source's values are: Python's and JSON's own, those of typed columns (where a null also stands for what a
+record lacks), or cells of text without types."""
 
 
 class _Mark(Enum):
@@ -26,14 +49,164 @@ BAD: Any = _Mark.BAD
 """Stands for a string that is not UTF-8."""
 
 Check: TypeAlias = Callable[[Any], tuple[Any, str]]
-"""Takes a value of a file and gives the value to store and what is wrong with it (empty when nothing is)."""
+"""Takes a value of a source and gives the value to store and what is wrong with it (empty when nothing is)."""
 
 
-def text_check(name: str, spec: TaskSpec, *, may_be_empty: bool) -> Check:
-    """The check of an input or output field."""
-    if name in spec.output_fields:
-        return _output_check(name, spec, may_be_empty)
+def input_check(*, may_be_empty: bool) -> Check:
+    """The check of an input field: text, a number or a boolean."""
     return lambda value: _text(_number_as_text(value), may_be_empty)
+
+
+def output_check(name: str, spec: TaskSpec, *, may_be_empty: bool, form: Form) -> Check:
+    """The check of an output field.
+
+    Args:
+        name: The field.
+        spec: The task.
+        may_be_empty: Whether a row may have nothing for it.
+        form: What the source's values are.
+    """
+    return _Output(name, spec, may_be_empty, form)
+
+
+class _Output:
+    def __init__(self, name: str, spec: TaskSpec, may_be_empty: bool, form: Form) -> None:
+        self._name = name
+        self._spec = spec
+        self._schema = spec.field_schema(name)
+        self._types = spec.types(name)
+        self._may_be_text = bool(self._types & {"string", "any"})
+        self._may_be_empty = may_be_empty
+        self._form: Form = form
+        self._takes_null = is_valid(self._schema, None)
+
+    def __call__(self, value: Any) -> tuple[str, str]:
+        if value is BAD:
+            return "", "the text is not UTF-8"
+        try:
+            value = self._given(value)
+            if value is MISSING:
+                return self._absent()
+            return self._stored(value)
+        except DataError as error:
+            return "", str(error).rstrip(".")
+
+    def _given(self, value: Any) -> Any:
+        """The value as JSON has it; `MISSING` where the source has nothing."""
+        if self._form == "cells":
+            return value if value is MISSING else self._of_cell(value)
+        if value is None and self._form == "columns" and not self._takes_null:
+            return MISSING
+        if value is MISSING:
+            return value
+        value = jsonable(value)
+        if isinstance(value, str) and self._types and self._types <= {"array", "object", "null"}:
+            return _of_json(value)
+        return value
+
+    def _of_cell(self, cell: str) -> Any:
+        """A cell as the type of its field, or as it is where it is none of the field's types."""
+        if cell == "" or (not cell.strip() and not self._may_be_text):
+            return MISSING
+        fallback: Any = cell
+        for kind, read in _CELLS.items():
+            if kind in self._types or "any" in self._types:
+                made = read(cell)
+                if made is not BAD and is_valid(self._schema, canonical(self._schema, made)):
+                    return made
+                # What has the right type is kept, so that the message can say what is wrong with it.
+                fallback = cell if made is BAD or fallback is not cell else made
+        if not self._may_be_text and fallback is cell and self._types & {"array", "object"}:
+            return _of_json(cell)
+        return cell if self._may_be_text else fallback
+
+    def _absent(self) -> tuple[str, str]:
+        """What is stored where the source has nothing."""
+        if self._spec.has_default(self._name):
+            return self._spec.encode(self._name, self._spec.default(self._name)), ""
+        if self._takes_null and (self._form == "cells" or self._may_be_empty):
+            return self._spec.encode(self._name, None), ""
+        if self._may_be_empty:
+            for kind, empty in (
+                ("string", ""),
+                ("array", cast("list[Any]", [])),
+                ("object", cast("dict[str, Any]", {})),
+            ):
+                if kind in self._types and is_valid(self._schema, empty):
+                    return self._spec.encode(self._name, empty), ""
+            return "", "the value is missing, and the field has no value that stands for nothing: give it a default"
+        return "", "the value is empty" if self._form == "cells" else "the value is missing"
+
+    def _stored(self, value: Any) -> tuple[str, str]:
+        if value is None and not self._takes_null:
+            return self._absent() if self._may_be_empty else ("", "the value is null")
+        if self._types == {"string"} and isinstance(value, str) and not value.strip():
+            if not self._may_be_empty:
+                return "", "the value is empty"
+            if not is_valid(self._schema, value):
+                return self._absent()
+        made = canonical(self._schema, value, nulls_absent=self._form == "columns")
+        faults = find_faults(self._schema, made)
+        if faults:
+            return "", self._problem(faults, made)
+        text = made if self._types == {"string"} else json.dumps(made, ensure_ascii=False, allow_nan=False)
+        return text, _characters(text)
+
+    def _problem(self, faults: Sequence[Any], value: Any) -> str:
+        """The first of the faults in words, with its place inside of the field."""
+        fault = faults[0]
+        names = names_of(self._schema)
+        place = path_text([self._name, *fault.place], {self._name: value}, names | {self._name})
+        what = {
+            "missing-field": "the field is missing",
+            "extra-field": "there is a field that the record does not have",
+        }
+        why = what.get(fault.code, "") or fault.detail or "the value is not one that the task's schema allows"
+        why += f"; {fault.detail}" if fault.code in what and fault.detail else ""
+        return why if place == self._name else f"{place}: {why}"
+
+
+def _of_json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise DataError("JSON text is needed for a list or an object") from None
+
+
+def _refuse(_: str) -> Any:
+    raise ValueError
+
+
+def _cell_boolean(cell: str) -> Any:
+    return {"true": True, "false": False}.get(cell.strip().casefold(), BAD)
+
+
+def _cell_integer(cell: str) -> Any:
+    # A table program writes a column of whole numbers with gaps as 7.0.
+    found = re.fullmatch(r"\s*([+-]?[0-9]{1,4000})(?:\.0+)?\s*", cell)
+    return int(found[1]) if found else BAD
+
+
+def _cell_number(cell: str) -> Any:
+    plain = re.fullmatch(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", cell)
+    return float(cell) if plain else BAD
+
+
+def _cell_json(cell: str) -> Any:
+    try:
+        return _of_json(cell)
+    except DataError:
+        return BAD
+
+
+_CELLS: Mapping[str, Callable[[str], Any]] = {
+    "boolean": _cell_boolean,
+    "integer": _cell_integer,
+    "number": _cell_number,
+    "array": _cell_json,
+    "object": _cell_json,
+}
+"""How a cell without a type is read as one; `BAD` where it is no such value."""
 
 
 def _number_as_text(value: Any) -> Any:
@@ -47,7 +220,7 @@ def _text(value: Any, may_be_empty: bool) -> tuple[str, str]:
     if value is BAD:
         return "", "the text is not UTF-8"
     if not isinstance(value, str):
-        return "", f"text is needed, and this is one of type {_type_name(value)}"
+        return "", f"text is needed, and this is {type_name(value)}"
     if not may_be_empty and not value.strip():
         return "", "the value is empty"
     return value, _characters(value)
@@ -62,52 +235,6 @@ def _characters(text: str) -> str:
         except UnicodeEncodeError:
             return "the text holds half of a surrogate pair, which is not valid Unicode"
     return ""
-
-
-def _type_name(value: object) -> str:
-    names: Mapping[type, str] = {dict: "object", list: "list", bool: "boolean", int: "number", float: "number"}
-    return names.get(type(value), type(value).__name__)
-
-
-def _output_check(name: str, spec: TaskSpec, may_be_empty: bool) -> Check:
-    import jsonschema
-
-    validator: Any = cast("Any", jsonschema).Draft202012Validator(spec.field_schema(name))
-    wrong = "the value is not one that the task's schema allows"
-    if spec.is_text(name):
-
-        def check_text(value: Any) -> tuple[str, str]:
-            text, problem = _text(value, may_be_empty)
-            if problem or (may_be_empty and not text):
-                return text, problem
-            return text, "" if validator.is_valid(text) else wrong
-
-        return check_text
-
-    def check_json(value: Any) -> tuple[str, str]:
-        if value is BAD:
-            return "", "the text is not UTF-8"
-        if value is MISSING:
-            value = None
-        if isinstance(value, str):
-            # Text formats without types, and our own datasets, say such a value as JSON text.
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                if not spec.may_be_text(name):
-                    return (
-                        "",
-                        "JSON text is needed for a field that is not a string" if value.strip() else "it is empty",
-                    )
-        if not validator.is_valid(value):
-            return "", "the value is missing or null" if value is None else wrong
-        try:
-            text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        except (TypeError, ValueError):
-            return "", wrong
-        return text, _characters(text)
-
-    return check_json
 
 
 def id_check(value: Any) -> tuple[str, str]:

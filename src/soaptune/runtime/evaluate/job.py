@@ -87,15 +87,15 @@ def evaluate(plan: EvalPayload, place: Place, output: Path) -> EvalReport:
     examples = [example(spec, row, facts[row["id"]] if values else None) for row in rows]
     score_base = model is not None and settings.base and plan.base is not None
 
-    progress = Progress(output, total=len(rows) * (4 if score_base else 2), unit="answers")
+    progress = Progress(output, total=len(rows), unit="examples")
     terms, lexicon_notes = _lexicon(spec.lexicon or data.task.lexicon)
     runner = _Runner(plan, spec, rows, examples, Vocabulary([*values, *terms]), progress)
     # The base model first: when it cannot be had, that is known before any time is spent.
     base = None
     if model is not None and settings.base and plan.base is not None:
-        base = runner.run(open_engine(settings.engine, source_of_base(plan.base, model)))
+        base = runner.run(open_engine(settings.engine, source_of_base(plan.base, model)), "base model")
     cortex = _cortex(settings.engine, place) if isinstance(settings.engine, Cortex) else None
-    tuned = runner.run(_engine(plan, model, cortex))
+    tuned = runner.run(_engine(plan, model, cortex), "model" if model is not None else "Cortex model")
 
     how = {"resamples": settings.resamples, "seed": settings.seed}
     metrics = summarise(tuned.scores, **how)
@@ -178,8 +178,9 @@ class _Runner:
         self._vocabulary = vocabulary
         self._progress = progress
 
-    def run(self, engine: Engine) -> Answers:
+    def run(self, engine: Engine, who: str) -> Answers:
         settings = self._settings
+        self._progress.begin(f"{who}, perplexity")
         measured = engine.measure(
             [
                 None if answer is None else [*prompt, {"role": "assistant", "content": answer}]
@@ -190,8 +191,8 @@ class _Runner:
         limit = settings.max_new_tokens or self._room(measured.longest)
         schema = self._spec.output_schema if settings.constrained else None
         requests = [GenerationRequest(prompt, limit, schema=schema, seed=settings.seed) for prompt in self._prompts]
-        before = self._progress.done
-        completions = engine.generate(requests, on_progress=lambda done, _: self._progress.at(before + done))
+        self._progress.begin(f"{who}, answers")
+        completions = engine.generate(requests, on_progress=lambda done, _: self._progress.at(done))
         predictions = [predict(self._spec, completion) for completion in completions]
         scores = score(
             self._examples,
@@ -226,7 +227,7 @@ def _cortex(engine: Cortex, place: Place) -> CortexEngine:
 
 def _reference(spec: TaskSpec, row: dict[str, Any]) -> str | None:
     try:
-        return rendering.answer(spec, row)
+        return rendering.answer(spec, spec.outputs(row))
     except DataError:  # a reference that is no valid answer has no perplexity; the report counts it
         return None
 

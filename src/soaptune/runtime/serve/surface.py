@@ -60,10 +60,13 @@ class ApiError(Exception):
     """
 
     def __init__(self, status: int, code: str, message: str, *, param: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(status, code, message)  # what a pickle makes it from again
         self.status = status
         self.code = code
         self.param = param
+
+    def __str__(self) -> str:
+        return self.args[2]
 
     def body(self) -> dict[str, Any]:
         """The error in OpenAI's JSON shape."""

@@ -149,7 +149,7 @@ def _checked(plan: CortexPayload, rows: list[dict[str, Any]], found: dict[str, s
             reason = f"{error.code}: {error.field}" if error.field else error.code
             ledger.add(row["id"], split="", fate="failed", reason=reason, step="cortex")
             continue
-        good.append({**row, **{field: task.encode(field, values[field]) for field in task.output_fields}})
+        good.append({**row, **task.stored(values)})
         ledger.add(row["id"], split="train", fate="kept", step="cortex")
     if not good:
         reasons = ", ".join(sorted({line.reason for line in ledger}))

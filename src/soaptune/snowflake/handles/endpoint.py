@@ -7,7 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, cast
 
-from soaptune.errors import BackendError, ConfigError, EngineError, MissingExtraError, RequestError
+from soaptune.common.lazy import optional
+from soaptune.errors import BackendError, ConfigError, EngineError, RequestError
 from soaptune.handles.endpoint import Endpoint, TypedTask, is_loopback
 from soaptune.prompting import escape_special_tokens
 from soaptune.snowflake.handles.service import ServiceManifest
@@ -104,10 +105,7 @@ class SnowflakeEndpoint(Endpoint[OutT], Generic[OutT]):
         return params
 
     def _through_http(self, turns: list[dict[str, str]]) -> dict[str, Any]:
-        try:
-            import httpx
-        except ImportError:
-            raise MissingExtraError("httpx", extra="serve", what="asking an endpoint") from None
+        httpx = optional("httpx", extra="serve", what="asking an endpoint")
         local = is_loopback(self.url)
         if not (self.url.startswith("https://") or (local and self.url.startswith("http://"))):
             raise BackendError(

@@ -22,10 +22,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
-
-from soaptune.config import summary
-from soaptune.errors import BackendError
+from soaptune.errors import BackendError, ConfigError
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.jobs.control import PREFIX
 from soaptune.snowflake.jobs.stagefiles import StageFolder, read_location
@@ -78,8 +75,8 @@ class Record:
             data = cast("dict[str, Any]", json.loads(text))
             spec = JobSpec.model_validate(_lifted(data["spec"]))
             time = datetime.fromisoformat(str(data["time"]))
-        except ValidationError as error:
-            message = f"the record of the job {job} was not written by this version of soaptune: {summary(error)}"
+        except ConfigError as error:
+            message = f"the record of the job {job} was not written by this version of soaptune: {error}"
             raise BackendError(message) from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BackendError(f"the record of the job {job} is damaged: {type(error).__name__}") from error

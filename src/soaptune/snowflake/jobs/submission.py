@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import tempfile
 import threading
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from soaptune.errors import BackendError, MissingExtraError, SoaptuneError
+from soaptune.common.lazy import optional
+from soaptune.errors import BackendError, SoaptuneError
 from soaptune.handles.location import Folder, StagePath
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.jobs.control import Control, Service
@@ -262,12 +262,8 @@ def jobs_module() -> Any:
         MissingExtraError: Snowflake's packages are not installed.
     """
     with _same_hook():
-        try:
-            jobs = importlib.import_module("snowflake.ml.jobs")
-        except ImportError as error:
-            package = "snowflake-ml-python"
-            raise MissingExtraError(package, extra="snowflake", what="SnowflakeBackend") from error
-    return jobs
+        package = "snowflake-ml-python"
+        return optional("snowflake.ml.jobs", package=package, extra="snowflake", what="SnowflakeBackend")
 
 
 @contextmanager

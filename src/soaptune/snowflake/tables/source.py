@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from soaptune.common.fingerprint import fingerprint
+from soaptune.common.lazy import optional
 from soaptune.common.wording import did_you_mean
 from soaptune.errors import BackendError, DataError
 from soaptune.handles.location import TableSplit
@@ -51,7 +51,8 @@ def _copy_of(place: SchemaRef, name: str, version: str) -> Name:
         return table
 
     def work(session: Any) -> None:
-        datasets: Any = importlib.import_module("snowflake.ml.dataset")
+        package = "snowflake-ml-python"
+        datasets = optional("snowflake.ml.dataset", package=package, extra="snowflake", what="A Snowflake Dataset")
         frame = datasets.load_dataset(session, dataset.sql, version).read.to_snowpark_dataframe()
         frame.write.save_as_table([quote(table.database), quote(table.schema), quote(table.name)], mode="overwrite")
 

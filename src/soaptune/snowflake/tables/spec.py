@@ -10,11 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from soaptune.common.arrow import arrow
-from soaptune.config import summary
-from soaptune.errors import DataError
+from soaptune.errors import ConfigError, DataError
 from soaptune.handles.location import Tables, TableSplit
 from soaptune.snowflake.names import Name
 
@@ -69,8 +66,8 @@ def read_tables(text: str) -> Tables:
         return Tables.model_validate(json.loads(text.removeprefix(_OLD_PREFIX)))
     except json.JSONDecodeError as error:
         raise DataError("This does not describe a dataset in tables: it is not JSON.") from error
-    except ValidationError as error:
-        message = f"The place of a dataset in tables cannot be read by this soaptune: {summary(error)}"
+    except ConfigError as error:
+        message = f"The place of a dataset in tables cannot be read by this soaptune: {error}"
         raise DataError(message) from error
 
 

@@ -22,10 +22,13 @@ class SqlError(Exception):
     """
 
     def __init__(self, errno: int, message: str, sqlstate: str = "42000") -> None:
-        super().__init__(message)
+        super().__init__(errno, message, sqlstate)  # what a pickle makes it from again
         self.errno = errno
         self.message = message
         self.sqlstate = sqlstate
+
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def body(self) -> dict[str, Any]:
