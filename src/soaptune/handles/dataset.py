@@ -7,19 +7,18 @@ and ``group``, and any further columns as metadata. A dataset that is written is
 
 from __future__ import annotations
 
-import html
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-from soaptune.common.arrow import Table, parquet
-from soaptune.common.files import MANIFEST, read_json
+from soaptune.common.arrow import Table
 from soaptune.common.lazy import optional
 from soaptune.common.wording import did_you_mean
-from soaptune.errors import ConfigError, DataError
-from soaptune.handles.dataset_manifest import FORMAT_VERSION, DatasetManifest
+from soaptune.errors import DataError
+from soaptune.handles.dataset_manifest import DatasetManifest
 from soaptune.handles.ledger import RowLedger
-from soaptune.handles.location import Folder, Location, Receiver
+from soaptune.handles.location import Location, Receiver
 from soaptune.handles.operations import DatasetOperations
 from soaptune.tasks.fact import Fact
 from soaptune.tasks.spec import HasSpec, TaskSpec
@@ -27,19 +26,28 @@ from soaptune.tasks.spec import HasSpec, TaskSpec
 if TYPE_CHECKING:
     import datasets  # pyright: ignore[reportMissingTypeStubs]
 
+    from soaptune.handles.folder_dataset import FolderDataset
+
 __all__ = ["Dataset", "DatasetManifest", "Fact"]
 
 
-class Dataset(DatasetOperations):
-    """A handle to a dataset folder. It reads rows only when asked for them."""
+class Dataset(DatasetOperations, ABC):
+    """A handle to examples in named splits. It reads rows only when asked for them.
 
-    def __init__(self, path: Path, manifest: DatasetManifest) -> None:
-        """Use `Dataset.open`, `Dataset.load` or `Dataset.write` instead."""
-        self._path = path
+    `open`, `load` and `write` give a `soaptune.handles.folder_dataset.FolderDataset`, a dataset in a folder of this
+    machine; a backend gives those in tables.
+    """
+
+    def __init__(self, manifest: DatasetManifest) -> None:
+        """Use `Dataset.open`, `Dataset.load` or `Dataset.write` instead.
+
+        Args:
+            manifest: What the dataset says about itself.
+        """
         self._manifest = manifest
 
-    @classmethod
-    def open(cls, path: str | Path) -> Dataset:
+    @staticmethod
+    def open(path: str | Path) -> FolderDataset:
         """Opens a dataset folder.
 
         Args:
@@ -48,32 +56,12 @@ class Dataset(DatasetOperations):
         Raises:
             DataError: There is no dataset, it is broken, or a newer release of soaptune wrote it.
         """
-        folder = Path(path)
-        if not (folder / MANIFEST).is_file():
-            raise DataError(f"{folder} is not a dataset: it has no {MANIFEST}. Other files load with Dataset.load().")
-        data = read_json(folder / MANIFEST)
-        said = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
-        kind = said.get("kind")
-        if kind != "dataset":
-            raise DataError(f"{folder} is not a dataset: its {MANIFEST} says that it is of kind {kind!r}.")
-        version = said.get("format_version")
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            raise DataError(
-                f"{folder} has format {version}, written by a newer soaptune; this one reads formats up to "
-                f"{FORMAT_VERSION}. Upgrade with: pip install --upgrade soaptune"
-            )
-        try:
-            manifest = DatasetManifest.model_validate(data)
-        except ConfigError as error:
-            raise DataError(f"{folder / MANIFEST} is broken: {error}") from error
-        for split in manifest.counts:
-            if not (folder / f"{split}.parquet").is_file():
-                raise DataError(f"{folder} is incomplete: the file {split}.parquet is missing.")
-        return cls(folder.absolute(), manifest)
+        from soaptune.handles.folder_dataset import open_dataset
 
-    @classmethod
+        return open_dataset(path)
+
+    @staticmethod
     def write(
-        cls,
         path: str | Path | None,
         splits: Mapping[str, Table],
         *,
@@ -82,7 +70,7 @@ class Dataset(DatasetOperations):
         ledger: RowLedger | None = None,
         synthetic: bool = False,
         plan_fingerprint: str = "",
-    ) -> Dataset:
+    ) -> FolderDataset:
         """Writes a dataset folder, whole or not at all.
 
         Args:
@@ -108,11 +96,10 @@ class Dataset(DatasetOperations):
         folder = write_dataset(
             path, splits, task=task, how=how, ledger=ledger, synthetic=synthetic, plan_fingerprint=plan_fingerprint
         )
-        return cls.open(folder)
+        return Dataset.open(folder)
 
-    @classmethod
+    @staticmethod
     def load(
-        cls,
         source: object,
         *,
         task: TaskSpec | HasSpec,
@@ -123,7 +110,7 @@ class Dataset(DatasetOperations):
         allow_empty: Collection[str] = (),
         ids: Literal["keep", "make"] = "keep",
         synthetic: bool = False,
-    ) -> Dataset:
+    ) -> FolderDataset:
         """Reads examples from files or from memory and writes them as a dataset folder.
 
         The formats of files, by their suffix: ``.jsonl``/``.ndjson``, ``.json`` (a list of objects), ``.csv``,
@@ -168,17 +155,12 @@ class Dataset(DatasetOperations):
             ids=ids,
             synthetic=synthetic,
         )
-        return cls.open(folder)
+        return Dataset.open(folder)
 
     @property
-    def path(self) -> Path:
-        """The folder, as an absolute path."""
-        return self._path
-
-    @property
+    @abstractmethod
     def location(self) -> Location:
-        """Where the rows lie, and which backend's jobs can read them."""
-        return Folder(path=str(self._path))
+        """Where the rows lie, and with that which backend's jobs can read them."""
 
     def copy_to(self, backend: Receiver) -> Dataset:
         """Copies the dataset to where a backend's jobs read it.
@@ -191,7 +173,8 @@ class Dataset(DatasetOperations):
         """
         return backend.receive(self)
 
-    def download(self, path: str | Path) -> Dataset:
+    @abstractmethod
+    def download(self, path: str | Path) -> FolderDataset:
         """Writes the dataset into a folder of this machine.
 
         Args:
@@ -203,11 +186,6 @@ class Dataset(DatasetOperations):
         Raises:
             DataError: The folder holds something else, or the rows are not those that the manifest speaks of.
         """
-        tables = {split: self.table(split) for split in self.splits}
-        manifest = self._manifest
-        return Dataset.write(
-            path, tables, task=self.task, how=manifest.how, ledger=self.ledger, synthetic=manifest.synthetic
-        )
 
     @property
     def manifest(self) -> DatasetManifest:
@@ -235,9 +213,9 @@ class Dataset(DatasetOperations):
         return dict(self._manifest.counts)
 
     @property
+    @abstractmethod
     def ledger(self) -> RowLedger:
         """What became of every input row."""
-        return RowLedger.read(self._path / "ledger.parquet")
 
     def table(self, split: str) -> Table:
         """All columns of a split, as a `pyarrow.Table`.
@@ -271,21 +249,15 @@ class Dataset(DatasetOperations):
         pairs = zip(table.column("id").to_pylist(), table.column("facts").to_pylist(), strict=True)
         return {row: [_fact(fact) for fact in facts or ()] for row, facts in pairs}
 
+    @abstractmethod
     def verify(self) -> None:
         """Reads all rows and checks that they are the ones the manifest speaks of.
 
         Raises:
             DataError: A file cannot be read, or its rows are others than those that were written.
         """
-        from soaptune.handles.writing import fingerprint_file, fingerprint_splits
 
-        found = {split: fingerprint_file(self._file(split)) for split in self.splits}
-        changed = [split for split in self.splits if found[split] != self._manifest.split_fingerprints.get(split)]
-        if changed:
-            raise DataError(f"{self._path}: the rows of {', '.join(changed)} are not those that were written.")
-        if fingerprint_splits(found) != self.fingerprint:
-            raise DataError(f"{self._path}: the fingerprint in {MANIFEST} is not that of the rows.")
-
+    @abstractmethod
     def split(
         self,
         sizes: str | tuple[float, ...] | Mapping[str, float] = "80/10/10",
@@ -300,25 +272,18 @@ class Dataset(DatasetOperations):
             seed: Another seed gives another split.
             into: The folder to write; None stands for ``runs/data/<content address>``.
         """
-        from soaptune.handles.preparation.prepare import split_dataset
 
-        return split_dataset(self, sizes, seed=seed, into=into)
-
+    @abstractmethod
     def deduplicate(self, *, into: str | Path | None = None) -> Dataset:
         """Leaves out rows whose inputs and outputs equal those of an earlier row, in this or an earlier split.
 
         Args:
             into: The folder to write; None stands for ``runs/data/<content address>``.
         """
-        from soaptune.handles.preparation.prepare import deduplicate_dataset
 
-        return deduplicate_dataset(self, into=into)
-
+    @abstractmethod
     def leakage(self, split: str, *, against: str = "train") -> tuple[str, ...]:
         """The ids of the rows of a split whose inputs also stand in another split (white space aside)."""
-        from soaptune.handles.preparation.prepare import shared_inputs
-
-        return shared_inputs(self.table(split), self.table(against), fields=self.task.input_fields)
 
     def columns(self, split: str) -> tuple[str, ...]:
         """The names of a split's columns.
@@ -328,6 +293,7 @@ class Dataset(DatasetOperations):
         """
         return tuple(self._columns(split))
 
+    @abstractmethod
     def empty_counts(self, split: str, fields: Sequence[str]) -> dict[str, int]:
         """How many rows of a split have nothing, or nothing but white space, in each of some fields.
 
@@ -338,49 +304,28 @@ class Dataset(DatasetOperations):
         Raises:
             DataError: There is no such split or column, or its file cannot be read.
         """
-        table = self._read(split, list(fields))
-        return {
-            field: sum(1 for value in table.column(field).to_pylist() if value is None or not value.strip())
-            for field in fields
-        }
 
-    def _file(self, split: str) -> Path:
-        if split not in self._manifest.counts:
-            raise DataError(f"The dataset has no split {split!r}{did_you_mean(split, self.splits)}.")
-        return self._path / f"{split}.parquet"
-
+    @abstractmethod
     def _columns(self, split: str) -> list[str]:
-        path = self._file(split)
-        try:
-            return parquet().read_schema(path).names
-        except (OSError, ValueError) as error:
-            raise _unreadable(path) from error
+        """The names of a split's columns."""
 
+    @abstractmethod
     def _read(self, split: str, columns: list[str] | None) -> Table:
-        path = self._file(split)
-        try:
-            return parquet().ParquetFile(path).read(columns=columns)
-        except (OSError, ValueError) as error:
-            raise _unreadable(path) from error
+        """Some columns of a split, or all of them, with the dataset's types."""
 
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{split}={count}" for split, count in self._manifest.counts.items())
-        return f"Dataset(task={self.task.name!r}, {counts}, path={str(self._path)!r})"
+    @abstractmethod
+    def _named(self) -> str:
+        """The dataset for a message."""
 
-    def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><td>{html.escape(s)}</td><td>{n:,}</td></tr>" for s, n in self._manifest.counts.items())
-        note = "<p>Synthetic text: not for clinical decisions.</p>" if self._manifest.synthetic else ""
-        fields = ", ".join(self.task.fields)
-        return (
-            f"<p><b>Dataset</b> for the task {html.escape(self.task.name)} ({html.escape(fields)})</p>"
-            f"<table><tr><th>split</th><th>rows</th></tr>{rows}</table>{note}"
-            f"<p>{html.escape(str(self._path))}<br>{html.escape(self.fingerprint)}</p>"
-        )
+    def _check_split(self, split: str) -> None:
+        """Checks that there is a split of a name.
+
+        Raises:
+            DataError: There is none.
+        """
+        if split not in self._manifest.counts:
+            raise DataError(f"{self._named()} has no split {split!r}{did_you_mean(split, self.splits)}.")
 
 
 def _fact(stored: Mapping[str, Any]) -> Fact:
     return Fact(**{name: value for name, value in stored.items() if value is not None})
-
-
-def _unreadable(path: Path) -> DataError:
-    return DataError(f"{path} cannot be read; it was changed or cut off after it was written.")

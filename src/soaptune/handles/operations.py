@@ -18,6 +18,7 @@ from soaptune.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
     from soaptune.handles.dataset import Dataset
+    from soaptune.handles.folder_dataset import FolderDataset
 
 __all__ = ["DatasetOperations", "derived"]
 
@@ -65,7 +66,7 @@ class DatasetOperations:
     def _opened(self) -> dict[str, Any]:
         return {split: _dataset(self)[split] for split in self}
 
-    def filter(self, function: Callable[[Row], bool], *, into: str | Path | None = None) -> Dataset:
+    def filter(self, function: Callable[[Row], bool], *, into: str | Path | None = None) -> FolderDataset:
         """Keeps the rows for which a function is true.
 
         Args:
@@ -90,7 +91,7 @@ class DatasetOperations:
 
     def select(
         self, indices: Iterable[int] | Mapping[str, Iterable[int]], *, into: str | Path | None = None
-    ) -> Dataset:
+    ) -> FolderDataset:
         """Keeps rows by their places, in the order of these.
 
         Args:
@@ -129,7 +130,7 @@ class DatasetOperations:
         *,
         on_bad_row: Literal["error", "ledger"] = "error",
         into: str | Path | None = None,
-    ) -> Dataset:
+    ) -> FolderDataset:
         """Changes rows: what a function returns replaces or adds columns, the other columns stay as they are.
 
         Values of the task's fields are checked as those of a file are.
@@ -160,7 +161,7 @@ class DatasetOperations:
 
 def derived(
     dataset: Dataset, splits: Mapping[str, Table], ledger: RowLedger, how: Mapping[str, Any], into: str | Path | None
-) -> Dataset:
+) -> FolderDataset:
     """Writes the dataset that a step made of another one, with the lineage and the ledger of both.
 
     Args:

@@ -15,6 +15,7 @@ from soaptune.handles.operations import derived
 
 if TYPE_CHECKING:
     from soaptune.handles.dataset import Dataset
+    from soaptune.handles.folder_dataset import FolderDataset
 
 __all__ = [
     "Sizes",
@@ -221,7 +222,7 @@ def shared_inputs(table: Table, against: Table, *, fields: Sequence[str]) -> tup
     return tuple(id for id, digest in zip(ids, _digests(table, fields), strict=True) if digest in known)
 
 
-def split_dataset(dataset: Dataset, sizes: Sizes, *, seed: int, into: str | Path | None) -> Dataset:
+def split_dataset(dataset: Dataset, sizes: Sizes, *, seed: int, into: str | Path | None) -> FolderDataset:
     """Does what `soaptune.handles.dataset.Dataset.split` says: pools the rows of all splits and splits them anew."""
     tables = [dataset.table(split) for split in dataset.splits]
     pooled = arrow().concat_tables(tables, promote_options="permissive") if len(tables) > 1 else tables[0]
@@ -230,7 +231,7 @@ def split_dataset(dataset: Dataset, sizes: Sizes, *, seed: int, into: str | Path
     return derived(dataset, parts, ledger, how, into)
 
 
-def deduplicate_dataset(dataset: Dataset, *, into: str | Path | None) -> Dataset:
+def deduplicate_dataset(dataset: Dataset, *, into: str | Path | None) -> FolderDataset:
     """Does what `soaptune.handles.dataset.Dataset.deduplicate` says."""
     tables = {split: dataset.table(split) for split in dataset.splits}
     kept, ledger = deduplicate_tables(tables, fields=dataset.task.fields)

@@ -23,6 +23,7 @@ from datasets import Dataset as Rows
 
 from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
+from soaptune.handles.folder_dataset import FolderDataset
 from soaptune.runtime.inputs import open_dataset
 from soaptune.tasks import rendering
 from soaptune.tasks.spec import TaskSpec
@@ -89,12 +90,10 @@ class DatasetSource(DataSource):
         return self._rows(data, name, ["id", kind], lambda row: {"id": row["id"], kind: _as_messages(row[kind])})
 
     def _rows(self, data: Dataset, split: str, columns: list[str], convert: Callable[[Row], Row]) -> Rows:
-        from soaptune.snowflake.tables.dataset import TableDataset
-
         # A cache folder of the job's own, so that no other run's rows are ever picked up.
         cache = str(self.data_factory.config.cache_dir / "rows")
         key = f"{split}-{data.fingerprint.rpartition(':')[2][:16]}"
-        if not isinstance(data, TableDataset):
+        if isinstance(data, FolderDataset):
             return Rows.from_generator(
                 lambda: _of_folder(data, split, columns, convert), cache_dir=cache, fingerprint=key
             )
@@ -115,7 +114,7 @@ def conversation(spec: TaskSpec, row: Row) -> list[dict[str, str]]:
     return [*({"role": m["role"], "content": m["content"]} for m in rendering.messages(spec, row)), answer]
 
 
-def _of_folder(data: Dataset, split: str, columns: list[str], convert: Callable[[Row], Row]) -> Iterator[Row]:
+def _of_folder(data: FolderDataset, split: str, columns: list[str], convert: Callable[[Row], Row]) -> Iterator[Row]:
     for batch in pq.ParquetFile(data.path / f"{split}.parquet").iter_batches(columns=columns):
         for row in batch.to_pylist():
             yield convert(row)

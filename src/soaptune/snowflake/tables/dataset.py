@@ -12,6 +12,7 @@ from soaptune.common.fingerprint import fingerprint_table
 from soaptune.common.wording import did_you_mean
 from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
+from soaptune.handles.folder_dataset import FolderDataset
 from soaptune.handles.ledger import LedgerRow, RowLedger
 from soaptune.handles.location import Tables, TableSplit
 from soaptune.handles.preparation.prepare import Sizes
@@ -42,9 +43,9 @@ class TableDataset(Dataset):
             place: The way to the account, and where tables that are derived from this dataset are written.
             source: Where the rows lie, and what they are.
         """
+        super().__init__(source.manifest)
         self._place = place
         self._source = source
-        self._manifest = source.manifest
 
     @property
     def source(self) -> Tables:
@@ -55,15 +56,6 @@ class TableDataset(Dataset):
     def place(self) -> SchemaRef:
         """The way to the account, and the schema of tables that are derived from this dataset."""
         return self._place
-
-    @property
-    def path(self) -> Path:
-        """There is no folder.
-
-        Raises:
-            DataError: Always.
-        """
-        raise DataError(f"{self._named()} lies in Snowflake, not in a folder: dataset.download(path) copies it to one.")
 
     @property
     def location(self) -> Tables:
@@ -163,7 +155,7 @@ class TableDataset(Dataset):
         if changed:
             raise DataError(f"{self._named()}: the rows of {', '.join(changed)} are not those that were written.")
 
-    def download(self, path: str | Path) -> Dataset:
+    def download(self, path: str | Path) -> FolderDataset:
         """Writes the dataset into a folder of this machine.
 
         Args:
@@ -248,8 +240,7 @@ class TableDataset(Dataset):
         return {field: int(count or 0) for field, count in zip(fields, row, strict=True)}
 
     def _part(self, split: str) -> TableSplit:
-        if split not in self._source.splits:
-            raise DataError(f"The dataset has no split {split!r}{did_you_mean(split, self.splits)}.")
+        self._check_split(split)
         return self._source.splits[split]
 
     def ids(self, split: str) -> list[str]:
