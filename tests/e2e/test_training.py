@@ -125,7 +125,7 @@ def token_counts(run: Run) -> dict[str, int]:
 
 
 def test_a_run_without_a_row_that_fits_fails_and_says_what_to_do(runs: Runs, backend: st.LocalBackend) -> None:
-    with pytest.raises(st.SoaptuneError, match="no rows left for training: all 64 were dropped") as caught:
+    with pytest.raises(st.SoaptuneError, match="no rows left in the split 'train': all 64 were dropped") as caught:
         st.Trainer(spec=small("tiny-lora", max_length=8)).run(runs.lora.data, on=backend)
     error: Any = caught.value
     assert type(error).__name__ == "JobFailed"
