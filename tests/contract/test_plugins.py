@@ -137,7 +137,7 @@ def test_every_row_has_one_fate(arctic: Any) -> None:
     assert dropped["reason"][1] == "over-length"
     assert dropped["lost"][1] > 64
     assert dropped["input_ids"][1] == []
-    # Cutting the end takes the whole answer away: nothing is left to train, and that is said.
+    # Truncating takes the whole answer away: nothing is left to train, which is a reason of its own.
     cut = tokenize(batch, tokenizer, 64, "truncate")
     assert (cut["fate"][1], cut["reason"][1]) == ("dropped", "no-trained-token")
 

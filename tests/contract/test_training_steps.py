@@ -69,7 +69,7 @@ WEIGHTED_STEP = {
 EPOCHS = {
     # Ten rows make steps of four, four and two; three rows are fewer than one step takes.
     "ten rows": Cut(1, 4, data="ten"),
-    "ten rows, two ranks": Cut(1, 2, ranks=2, data="ten"),
+    "ten rows, two ranks": Cut(1, 2, ranks=2, data="ten", changes=WEIGHTED),
     "three rows": Cut(1, 8, data="three"),
     # Lengths that fill a different number of batches in each order.
     "by tokens, shuffled": Cut(1, 6, data="forty", changes=(("batch_tokens", 70), ("shuffle", True), ("epochs", 3))),
@@ -290,10 +290,10 @@ def test_every_step_is_that_of_a_plain_loop(
     weights = None
     for line in written:
         step, loop = line["done"], PlainLoop(base, random_tokenizer, weights)
-        rows = of_a_step(step)
-        assert line["loss"] == pytest.approx(loop.loss(rows).item(), rel=1e-5)
+        rows, prompt = of_a_step(step), dict(CUTS[name].changes).get("prompt_loss_weight", 0.0)
+        assert line["loss"] == pytest.approx(loop.loss(rows, prompt).item(), rel=1e-5)
         assert line["tokens"] == sum(len(loop.tokens(row)[0]) for row in rows)
-        assert difference(gradient(stages[name], step), loop.gradient(rows)) <= 1e-5
+        assert difference(gradient(stages[name], step), loop.gradient(rows, prompt)) <= 1e-5
         weights = stages[name] / "output" / "checkpoints" / f"global_step_{step}"
 
 
@@ -301,6 +301,7 @@ def test_every_step_is_that_of_a_plain_loop(
 def test_the_loss_on_validation_rows_is_that_of_a_plain_loop(
     stages: dict[str, Path], base: Path, random_tokenizer: Any, name: str
 ) -> None:
+    """Also where prompts have a weight in training: they have none here."""
     evaluated = [line for line in lines(stages[name]) if "eval_loss" in line]
     assert [line["done"] for line in evaluated] == [2, 4, 6]
     for line in evaluated:

@@ -67,11 +67,11 @@ def next_fit(lengths: Sequence[int], max_length: int) -> list[list[int]]:
         For each pack the indices of its rows.
     """
     packs: list[list[int]] = []
-    room = 0
+    left = 0
     for index, length in enumerate(lengths):
-        if length > room:
+        if length > left:
             packs.append([])
-            room = max_length
+            left = max_length
         packs[-1].append(index)
-        room -= length
+        left -= length
     return packs

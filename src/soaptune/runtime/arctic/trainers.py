@@ -29,9 +29,9 @@ from deepspeed.runtime.engine import autocast_if_enabled
 from soaptune.prompting.tokens import IGNORE_INDEX
 from soaptune.runtime.arctic.base_model import BaseModelFactory, used_revision
 from soaptune.runtime.arctic.batches import MicroBatch, StepSampler
-from soaptune.runtime.arctic.callbacks import ProgressWriter, sum_over_ranks
 from soaptune.runtime.arctic.factory import SoaptuneDataFactory
 from soaptune.runtime.arctic.optimizers import AdamWFactory, MuonFactory
+from soaptune.runtime.arctic.progress import ProgressWriter, sum_over_ranks
 from soaptune.train.finish import finish_model
 
 __all__ = ["SoaptuneCausalTrainer", "SoaptuneSFTTrainer", "summed_loss"]
