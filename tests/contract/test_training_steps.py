@@ -19,7 +19,7 @@ import pytest
 
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.model_manifest import ModelManifest, ModelPlan
-from soaptune.train.options import CheckpointOptions, OptimizerOptions
+from soaptune.train.options import CheckpointOptions, DeepSpeedOptions, OptimizerOptions
 from soaptune.train.spec import TrainSpec
 
 # Asked without importing it, which takes seconds and is the other process's business.
@@ -59,6 +59,8 @@ ONE_STEP = {
     "two ranks, one of them with less": Cut(3, 2, ranks=2),
     "two ranks, packs": Cut(1, 4, packing="next_fit", ranks=2, changes=(("max_length", 150),)),
 }
+for stage in (1, 2, 3):  # a step of fewer batches than is accumulated, and fewer than both ranks take
+    ONE_STEP[f"ZeRO stage {stage}"] = Cut(3, 4, ranks=2, changes=(("deepspeed", DeepSpeedOptions(stage=stage)),))
 WEIGHTED = (("prompt_loss_weight", PROMPT_WEIGHT),)
 SAMPLED = (("prompt_loss_weight", PROMPT_WEIGHT), ("prompt_loss_sample", 0.5))
 WEIGHTED_STEP = {

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from arctic_training.config.trainer import get_config
 from arctic_training.registry import get_registered_trainer
+from deepspeed.utils import safe_get_full_grad
 from safetensors.torch import save_file
 
 
@@ -24,12 +25,17 @@ def train(stage: Path) -> None:
     folder = stage / "gradients"
     folder.mkdir(exist_ok=True)
 
-    def keep(*_: Any) -> None:
-        if trainer.global_rank == 0:
-            grads = {name: p.grad.clone() for name, p in trainer.model_unwrapped.named_parameters()}
-            save_file(grads, folder / f"{trainer.model.global_steps + 1}.safetensors")
+    take_step = trainer.model.step
 
-    trainer.optimizer.register_step_pre_hook(keep)
+    def keep_then_step(*arguments: Any) -> None:
+        if trainer.model.is_gradient_accumulation_boundary():
+            # All ranks ask for each parameter: ZeRO has given each of them a part of its gradient.
+            grads = {name: safe_get_full_grad(p).clone() for name, p in trainer.model_unwrapped.named_parameters()}
+            if trainer.global_rank == 0:
+                save_file(grads, folder / f"{trainer.model.global_steps + 1}.safetensors")
+        take_step(*arguments)
+
+    trainer.model.step = keep_then_step
     trainer.train()
 
 
