@@ -77,7 +77,7 @@ def specs(model: str) -> dict[str, TrainSpec]:
         eval_interval=5,
         max_steps=20,
         checkpoints=CheckpointOptions(save_every_steps=5, save_every_epochs=1),
-        overlong="cut",
+        overlong="truncate",
         log_interval=5,
     )
     return every

@@ -41,11 +41,14 @@ def rows(*lengths: int, answer: int = 3) -> list[dict[str, Any]]:
     return made
 
 
-def trainer_for(model: Any, **data: Any) -> Any:
-    options = {"prompt_loss_weight": 0.0, "prompt_loss_sample": 1.0, **data}
-    progress = SimpleNamespace(count=lambda *_a, **_k: None)
-    config = SimpleNamespace(data=SimpleNamespace(**options))
-    return SimpleNamespace(model=model, model_unwrapped=model, device="cpu", config=config, progress=progress)
+def loss_of(model: Any, examples: list[dict[str, Any]], **prompts: float) -> Any:
+    """The mean over the label tokens of one batch, as our trainer computes it."""
+    from soaptune.runtime.arctic.batches import Collator
+    from soaptune.runtime.arctic.trainers import summed_loss
+
+    batch = Collator(0, **prompts)(examples)
+    trainer = SimpleNamespace(model=model, model_unwrapped=model, device="cpu")
+    return summed_loss(trainer, batch, batch["weights"]) / batch["weight"]
 
 
 def reference(model: Any, examples: list[dict[str, Any]]) -> Any:
@@ -67,9 +70,6 @@ def gradients(model: Any, loss: Any) -> list[Any]:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_loss_and_gradients_are_those_of_one_example_at_a_time(arctic: Any, model: Any, packed: bool) -> None:
-    from soaptune.runtime.arctic.batches import Collator
-    from soaptune.runtime.arctic.trainers import token_loss
-
     examples = rows(9, 17, 12)
     batch = examples
     if packed:
@@ -79,7 +79,7 @@ def test_loss_and_gradients_are_those_of_one_example_at_a_time(arctic: Any, mode
     model.train()
     want_loss = reference(model, examples)
     want = gradients(model, want_loss)
-    loss = token_loss(trainer_for(model), Collator(0)(batch))
+    loss = loss_of(model, batch)
     got = gradients(model, loss)
     torch.testing.assert_close(loss, want_loss.float() if loss.dtype == torch.float32 else want_loss, rtol=1e-6, atol=0)
     for a, b in zip(got, want, strict=True):
@@ -87,29 +87,17 @@ def test_loss_and_gradients_are_those_of_one_example_at_a_time(arctic: Any, mode
 
 
 def test_padding_changes_nothing(arctic: Any, model: Any) -> None:
-    from soaptune.runtime.arctic.batches import Collator
-    from soaptune.runtime.arctic.trainers import token_loss
-
     short, long = rows(8, 40)
-    alone = token_loss(trainer_for(model), Collator(0)([short]))
-    other = token_loss(trainer_for(model), Collator(0)([long]))
-    both = token_loss(trainer_for(model), Collator(0)([short, long]))
-    torch.testing.assert_close(both, (alone + other) / 2)
+    both = loss_of(model, [short, long])
+    torch.testing.assert_close(both, (loss_of(model, [short]) + loss_of(model, [long])) / 2)
 
 
-def test_a_batch_without_a_trained_token_is_an_error_and_no_loss_of_zero(arctic: Any, model: Any) -> None:
-    from soaptune.runtime.arctic.batches import Collator
-    from soaptune.runtime.arctic.trainers import token_loss
-
-    row = {"input_ids": [1, 2, 3], "labels": [IGNORE_INDEX] * 3}
-    with pytest.raises(ValueError, match="no token of this batch is trained"):
-        token_loss(trainer_for(model), Collator(0)([row]))
+def test_rows_without_a_trained_token_are_an_error_and_no_loss_of_zero(arctic: Any) -> None:
+    with pytest.raises(ValueError, match="no token is trained in 1 of 2 rows"):
+        sampler([4, 4], weights=[3.0, 0.0])
 
 
 def test_prompt_weight_counts_prompt_tokens_at_that_weight(arctic: Any, model: Any) -> None:
-    from soaptune.runtime.arctic.batches import Collator
-    from soaptune.runtime.arctic.trainers import token_loss
-
     (row,) = rows(10)
     ids = torch.tensor([row["input_ids"]])
     model.train()
@@ -117,8 +105,21 @@ def test_prompt_weight_counts_prompt_tokens_at_that_weight(arctic: Any, model: A
         model(input_ids=ids).logits[0, :-1].float(), ids[0, 1:], reduction="none"
     )
     weights = torch.tensor([0.05] * 6 + [1.0] * 3)
-    loss = token_loss(trainer_for(model, prompt_loss_weight=0.05), Collator(0)([row]))
-    torch.testing.assert_close(loss, (losses * weights).sum() / weights.sum())
+    torch.testing.assert_close(loss_of(model, [row], prompt_weight=0.05), (losses * weights).sum() / weights.sum())
+
+
+def test_the_prompt_tokens_that_are_drawn_are_a_row_s_and_an_epoch_s_own(arctic: Any) -> None:
+    from soaptune.runtime.arctic.batches import Collator
+
+    collator = Collator(0, prompt_weight=0.1, prompt_sample=0.25, seed=1)
+    one, other = rows(400, 300)
+    alone = collator([other], ["0-7"])
+    beside = collator([one, other], ["0-3", "0-7"])
+    assert torch.equal(alone["weights"][0], beside["weights"][1, :300])
+    assert not torch.equal(alone["weights"], collator([other], ["1-7"])["weights"])
+    # What is drawn weighs four times as much, so that the sum is the expected one but for chance.
+    assert alone["weight"] == pytest.approx(3 + 0.1 * 296)
+    assert float(alone["weights"].sum()) == pytest.approx(alone["weight"], rel=0.3)
 
 
 def test_deepspeed_builds_no_communication_op(arctic: Any) -> None:
@@ -136,8 +137,8 @@ def test_every_row_has_one_fate(arctic: Any) -> None:
     assert dropped["reason"][1] == "over-length"
     assert dropped["lost"][1] > 64
     assert dropped["input_ids"][1] == []
-    # Cutting the end takes the whole answer away: nothing is left to train, and that is said.
-    cut = tokenize(batch, tokenizer, 64, "cut")
+    # Truncating takes the whole answer away: nothing is left to train, which is a reason of its own.
+    cut = tokenize(batch, tokenizer, 64, "truncate")
     assert (cut["fate"][1], cut["reason"][1]) == ("dropped", "no-trained-token")
 
 
@@ -146,35 +147,71 @@ def test_plain_text_is_trained_to_its_end(arctic: Any) -> None:
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(tiny.path())
     out = tokenize({"id": ["a"], "text": ["some text"]}, tokenizer, 64, "drop")
-    assert out["labels"] == out["input_ids"]
+    # Nothing predicts the first token.
+    assert out["labels"][0] == [IGNORE_INDEX, *out["input_ids"][0][1:]]
     assert out["labels"][0][-1] == tokenizer.eos_token_id
 
 
-def test_batches_hold_every_row_once_and_keep_to_their_budget(arctic: Any) -> None:
-    from soaptune.runtime.arctic.batches import BatchSampler
+def sampler(lengths: list[int], *, weights: list[float] | None = None, **changes: Any) -> Any:
+    from soaptune.runtime.arctic.batches import StepSampler
 
+    options = {"rows": 1, "tokens": 0, "accumulation": 1, "shuffle": False, "seed": 3, "rank": 0, "ranks": 1}
+    return StepSampler(lengths, weights or [float(n) for n in lengths], **{**options, **changes})
+
+
+@pytest.mark.parametrize("tokens", [0, 128])
+def test_batches_hold_every_row_once_and_keep_to_their_budget(arctic: Any, tokens: int) -> None:
     lengths = [5 + (7 * i) % 50 for i in range(100)]
-    options = {"rows": 8, "shuffle": True, "seed": 3, "rank": 0, "ranks": 1}
-    for tokens in (0, 128):
-        sampler = BatchSampler(lengths, tokens=tokens, **options)
-        batches = list(sampler)
-        assert sorted(i for batch in batches for i in batch) == list(range(100))
-        assert len(batches) == len(sampler)
-        if tokens:
-            assert all(len(batch) * max(lengths[i] for i in batch) <= tokens for batch in batches)
-        assert batches == list(BatchSampler(lengths, tokens=tokens, **options))
-        assert batches != list(sampler)  # another epoch, another order
+    made = sampler(lengths, rows=8, tokens=tokens, shuffle=True)
+    expected = len(made)
+    batches = [micro.items for micro in made]
+    assert sorted(i for batch in batches for i in batch) == list(range(100))
+    assert len(batches) == expected
+    if tokens:
+        assert all(len(batch) * max(lengths[i] for i in batch) <= tokens for batch in batches)
+    assert batches == [micro.items for micro in sampler(lengths, rows=8, tokens=tokens, shuffle=True)]
+    assert batches != [micro.items for micro in made]  # another epoch, another order
 
 
-def test_ranks_share_the_rows_and_make_the_same_number_of_steps(arctic: Any) -> None:
-    from soaptune.runtime.arctic.batches import BatchSampler
+@pytest.mark.parametrize("tokens", [0, 90])
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_every_row_takes_part_in_one_step_of_each_epoch(
+    arctic: Any, tokens: int, ranks: int, accumulation: int
+) -> None:
+    lengths = [5 + (7 * i) % 50 for i in range(101)]
+    options = {"rows": 3, "tokens": tokens, "shuffle": True, "ranks": ranks, "accumulation": accumulation}
+    samplers = [sampler(lengths, rank=rank, **options) for rank in range(ranks)]
+    for epoch in range(4):
+        announced = {len(one) for one in samplers}
+        per_rank = [list(one) for one in samplers]
+        assert {len(micros) for micros in per_rank} == announced, "ranks would wait for each other"
+        trained = [i for micros in per_rank for micro in micros if not micro.filler for i in micro.items]
+        assert sorted(trained) == list(range(101))
+        steps = steps_of(per_rank)
+        assert len(steps) == samplers[0].steps(epoch)
+        for step in steps:
+            assert 1 <= len(step) <= accumulation * ranks
+            weight = sum(lengths[i] for micro in step if not micro.filler for i in micro.items)
+            assert {micro.step_weight for micro in step} == {weight}
 
-    def batches(rank: int) -> list[list[int]]:
-        return list(BatchSampler([4] * 20, rows=8, tokens=0, shuffle=False, seed=0, rank=rank, ranks=2))
 
-    first, second = batches(0), batches(1)
-    assert len(first) == len(second)
-    assert {i for batch in first + second for i in batch} == set(range(20))
+def steps_of(per_rank: list[list[Any]]) -> list[list[Any]]:
+    """The micro-batches of all ranks by optimizer step."""
+    steps: list[list[Any]] = [[]]
+    for at in zip(*per_rank, strict=True):
+        steps[-1] += at
+        assert len({micro.last for micro in at}) == 1
+        if at[0].last:
+            steps.append([])
+    assert not steps[-1], "the last micro-batches are part of no step"
+    return steps[:-1]
+
+
+def test_fewer_rows_than_a_step_takes_are_one_step(arctic: Any) -> None:
+    made = sampler([4, 5, 6], accumulation=8)
+    assert [micro.last for micro in made] == [False, False, True]
+    assert made.steps(0) == 1
 
 
 def test_next_fit_packs_in_order_and_never_over_the_length(arctic: Any) -> None:

@@ -43,7 +43,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> st.LocalBackend:
 @pytest.fixture(scope="session")
 def runs(backend: st.LocalBackend, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     one, other = generate(backend, seed=1, rows=64), generate(backend, seed=2, rows=64)
-    lora = st.Trainer(spec=small("tiny-lora")).submit(one, on=backend)
+    lora = st.Trainer(spec=small("tiny-lora", eval_interval=6)).submit(one, on=backend)
     folder = tmp_path_factory.mktemp("no-compiler")
     asked = folder / "asked"
     with pytest.MonkeyPatch.context() as patch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,42 @@ def test_the_loss_falls(runs: Runs, method: str) -> None:
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
 
 
+def test_the_loss_on_validation_rows_is_what_transformers_computes(runs: Runs) -> None:
+    """One row at a time, with the template's text in front of the answer masked by its length."""
+    lines = (runs.lora.model.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    written = {line["done"]: line["eval_loss"] for line in map(json.loads, lines) if "eval_loss" in line}
+    model, tokenizer = runs.lora.model.load()
+    total, count = 0.0, 0
+    for row in runs.lora.data["validation"]:
+        prompt = st.tasks.SOAP.messages({"dialogue": row["dialogue"]})
+        answer = st.tasks.SOAP.answer({field: row[field] for field in "SOAP"}) + "<|im_end|>"
+        before = tokenizer.apply_chat_template(prompt, tokenize=True, add_generation_prompt=True)
+        ids = before + tokenizer(answer, add_special_tokens=False)["input_ids"]
+        labels = [-100] * len(before) + ids[len(before) :]
+        trained = len(ids) - len(before)
+        total += trained * model(input_ids=tensor([ids]), labels=tensor([labels])).loss.item()
+        count += trained
+    assert sorted(written) == [6, 12]
+    assert written[12] == pytest.approx(total / count, rel=1e-4)
+    # Validation rows are no training rows: a step behind an evaluation counts no more tokens than a batch may hold.
+    steps = [event.data for event in runs.lora.job.events() if event.kind == "progress"]
+    assert max(step["tokens"] for step in steps) <= small("tiny-lora").batch_tokens
+    assert runs.lora.model.manifest.training["tokens"] == sum(step["tokens"] for step in steps)
+
+
+def tensor(rows: list[list[int]]) -> Any:
+    import torch
+
+    return torch.tensor(rows)
+
+
 def test_two_runs_at_the_same_time_do_not_disturb_each_other(runs: Runs) -> None:
     times = [
         [event.data["time"] for event in run.job.events() if event.kind == "state"] for run in (runs.lora, runs.full)
     ]
     assert max(start[0] for start in times) < min(end[-1] for end in times), "they did not run at the same time"
     for run in (runs.lora, runs.full):
-        trained = {row.id for row in RowLedger.read(run.model.path / "ledger.parquet")}
+        trained = {row.id for row in RowLedger.read(run.model.path / "ledger.parquet") if row.split == "train"}
         assert trained == set(run.data["train"]["id"])
         assert run.model.manifest.data_fingerprint == run.data.fingerprint
     ports = [set(re.findall(r"--master_port[= ](\d+)", log_of(run))) for run in (runs.lora, runs.full)]
@@ -68,8 +98,8 @@ def test_a_model_is_safetensors_with_its_lineage(runs: Runs, method: str) -> Non
 def test_no_text_of_a_row_stands_in_a_log(runs: Runs) -> None:
     for run in (runs.lora, runs.full):
         log = log_of(run)
-        said = {line for row in run.data["train"] for line in row["dialogue"].splitlines()}
-        assert not [line for line in said if line in log]
+        spoken = {line for row in run.data["train"] for line in row["dialogue"].splitlines()}
+        assert not [line for line in spoken if line in log]
 
 
 def test_another_process_gets_the_model_back_by_the_job_s_id(
@@ -130,7 +160,7 @@ def test_a_run_without_a_row_that_fits_fails_and_says_what_to_do(runs: Runs, bac
         trainer.run(runs.lora.data, on=backend)
     # Where the rows or the base model cannot be looked at beforehand, the job finds it.
     job: st.Job[st.Model] = backend.submit(trainer.compile(runs.lora.data, on=backend))
-    with pytest.raises(st.SoaptuneError, match="no rows left for training: all 64 were dropped") as caught:
+    with pytest.raises(st.SoaptuneError, match="no rows left in the split 'train': all 64 were dropped") as caught:
         job.wait()
     error: Any = caught.value
     assert type(error).__name__ == "JobFailed"

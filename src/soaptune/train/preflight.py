@@ -45,7 +45,7 @@ def data_findings(spec: TrainSpec, data: Dataset) -> list[Violation]:
             )
         elif spec.trainer == "sft":
             found += _answers(data, split)
-    if spec.train_split in data.splits and not spec.max_steps:
+    if spec.train_split in data.splits:
         batch = spec.per_device_batch_size * spec.gradient_accumulation_steps
         rows = data.counts[spec.train_split]
         if spec.packing == "none" and not spec.batch_tokens and 0 < rows < batch:
@@ -54,7 +54,8 @@ def data_findings(spec: TrainSpec, data: Dataset) -> list[Violation]:
                     path="per_device_batch_size",
                     code="fewer-rows-than-a-step",
                     level="warning",
-                    message=f"one optimizer step takes {batch} rows, and the split {spec.train_split!r} has {rows}",
+                    message=f"one optimizer step takes {batch} rows, and the split {spec.train_split!r} has {rows}: "
+                    f"each epoch is one step of {rows} rows",
                 )
             )
     return found

@@ -72,8 +72,8 @@ class TrainSpec(Config):
     max_length: Count = 4096
     """Longest example, in tokens."""
 
-    overlong: Literal["drop", "cut"] = "drop"
-    """Whether a longer example is left out or cut at its end; either way the row ledger says so."""
+    overlong: Literal["drop", "truncate"] = "drop"
+    """Whether a longer example is left out or truncated at its end; either way it stands in the row ledger."""
 
     packing: Literal["none", "next_fit"] = "none"
     """``"next_fit"`` joins examples up to `max_length` tokens; they do not see each other."""
@@ -100,7 +100,11 @@ class TrainSpec(Config):
     """Optimizer steps after which training ends; goes before `epochs`."""
 
     per_device_batch_size: Count = 1
+    """Examples that a device computes at once. How an optimizer step is cut into such batches does not change it."""
+
     gradient_accumulation_steps: Count = 1
+    """Batches of each device in an optimizer step; the last step of an epoch has as many as are left."""
+
     optimizer: OptimizerOptions = OptimizerOptions()
     scheduler: SchedulerOptions = SchedulerOptions()
     max_grad_norm: Annotated[float, Field(ge=0.0)] = 1.0
@@ -118,7 +122,7 @@ class TrainSpec(Config):
     """Steps between evaluations of the loss on `eval_split`; 0 for none."""
 
     log_interval: Count = 1
-    """Steps between logged losses."""
+    """Steps between logged losses. A logged loss is the mean over the label tokens of all steps since the last one."""
 
     num_proc: Count = 16
     """Processes that tokenize."""
@@ -136,6 +140,13 @@ class TrainSpec(Config):
             return data  # pyright: ignore[reportUnknownVariableType]
         given = cast("dict[str, Any]", data)
         return merged(cls.preset(given["preset"]), {name: given[name] for name in given if name != "preset"})
+
+    @field_validator("overlong", mode="before")
+    @classmethod
+    def _former_word(cls, value: object) -> object:
+        if value == "cut":
+            raise ValueError("'cut' is now called 'truncate'")
+        return value
 
     @field_validator("token")
     @classmethod

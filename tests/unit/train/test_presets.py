@@ -21,7 +21,7 @@ OTHERWISE = {
     "code": "the file is the same, written without ./",
     "train_log_metrics_path": "the sample's lies in /tmp, which all runs on a machine share",
     "data.sources": "our dataset folder in place of a table",
-    "data.pack_samples": "said with data.packing",
+    "data.pack_samples": "data.packing is the same choice",
     "data.ignore_empty_think": "our labels never hold the think block",
     "checkpoint.0.output_dir": "the same place, relative to the job",
 }

@@ -80,6 +80,12 @@ def test_values_out_of_range_are_refused(field: str, value: object) -> None:
         TrainSpec(model="m").replace(**{field: value})
 
 
+def test_the_former_word_for_truncating_is_answered_with_the_new_one() -> None:
+    assert TrainSpec(model="m", overlong="truncate").to_arctic()["data"]["overlong"] == "truncate"
+    with pytest.raises(ConfigError, match="overlong: 'cut' is now called 'truncate'"):
+        TrainSpec.model_validate({"model": "m"}).replace(overlong="cut")
+
+
 @pytest.mark.parametrize("token", ["hf_" + "x" * 34, "not a name", ""])
 def test_a_token_itself_is_refused_and_not_repeated(token: str) -> None:
     with pytest.raises(ConfigError, match="name of the environment variable") as caught:

@@ -194,9 +194,12 @@ def test_an_empty_split_is_found(tmp_path: Path) -> None:
     assert found(Trainer(spec=TrainSpec.preset("tiny-lora")), data)["no-rows"] == "spec.train_split"
 
 
-def test_a_step_that_takes_more_rows_than_there_are_is_told(data: Dataset) -> None:
+def test_a_step_that_takes_more_rows_than_there_are_is_a_warning(data: Dataset) -> None:
     spec = TrainSpec.preset("tiny-lora").replace(gradient_accumulation_steps=8, batch_tokens=0)
-    assert found(Trainer(spec=spec), data)["fewer-rows-than-a-step"] == "spec.per_device_batch_size"
+    findings = Trainer(spec=spec).preflight(data, on=LaptopBackend("x"))
+    (finding,) = [one for one in findings if one.code == "fewer-rows-than-a-step"]
+    assert (finding.path, finding.level) == ("spec.per_device_batch_size", "warning")
+    assert "each epoch is one step of 40 rows" in finding.message
 
 
 def test_a_base_model_without_weights_is_found(data: Dataset, base: Path) -> None:

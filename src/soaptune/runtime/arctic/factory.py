@@ -20,7 +20,8 @@ from pydantic import Field
 from torch.utils.data import DataLoader
 
 from soaptune.handles.ledger import RowFate, RowLedger
-from soaptune.runtime.arctic.batches import BatchSampler, Collator
+from soaptune.prompting.tokens import IGNORE_INDEX
+from soaptune.runtime.arctic.batches import Collator, MicroBatches, StepSampler
 from soaptune.runtime.arctic.rows import next_fit, tokenize
 
 __all__ = ["SoaptuneDataConfig", "SoaptuneDataFactory"]
@@ -35,8 +36,8 @@ class SoaptuneDataConfig(DataConfig):
     packing: Literal["none", "next_fit"] = "none"
     """ Whether several rows share one sequence of `max_length` tokens. """
 
-    overlong: Literal["drop", "cut"] = "drop"
-    """ What becomes of rows over `max_length`: left out, or cut at the end. Both go to the ledger. """
+    overlong: Literal["drop", "truncate"] = "drop"
+    """ What becomes of rows over `max_length`: left out, or truncated at the end. Both go to the ledger. """
 
     shuffle: bool = True
     """ Whether rows come in an order drawn from the seed, or as given. """
@@ -64,10 +65,11 @@ class SoaptuneDataFactory(DataFactory):
             The loaders for training and for evaluation (None without evaluation data).
         """
         self._ledger = RowLedger()
-        loaders = super().__call__()
-        if self.global_rank == 0:
-            self._ledger.write(self.config.ledger_path)
-        return loaders
+        try:
+            return super().__call__()
+        finally:  # a run without rows fails, and the ledger has the reasons
+            if self.global_rank == 0:
+                self._ledger.write(self.config.ledger_path)
 
     def process(self, dataset: DatasetType) -> DatasetType:
         """Tokenizes and labels rows, leaves out what cannot be used, and notes what became of each.
@@ -101,7 +103,7 @@ class SoaptuneDataFactory(DataFactory):
         if not kept:
             reasons = sorted(set(rows["reason"][:]))
             raise ValueError(
-                f"no rows left for training: all {len(fates)} were dropped ({', '.join(reasons)}; "
+                f"no rows left in the split {self._split!r}: all {len(fates)} were dropped ({', '.join(reasons)}; "
                 f"max_length {self.config.max_length})"
             )
         if len(kept) < len(fates):
@@ -132,7 +134,7 @@ class SoaptuneDataFactory(DataFactory):
             self._split = "validation" if source.config.split == "eval" else source.config.split
             parts.append(source())
         rows = concatenate_datasets(parts)
-        if self.config.packing == "none":
+        if not self._packs:
             return rows
         if self.config.shuffle:
             rows = rows.shuffle(seed=self.config.seed)
@@ -152,18 +154,46 @@ class SoaptuneDataFactory(DataFactory):
             A loader whose batches `Collator` describes.
         """
         rows: Any = dataset
-        sampler = BatchSampler(
-            [len(ids) for ids in rows["input_ids"]],
+        config = self.config
+        lengths = [len(ids) for ids in rows["input_ids"]]
+        sampler = StepSampler(
+            lengths,
+            self._weights(rows, lengths),
             rows=self.micro_batch_size,
-            tokens=self.config.batch_tokens,
-            shuffle=self.config.shuffle,
-            seed=self.config.seed,
+            tokens=config.batch_tokens,
+            accumulation=self.trainer.config.gradient_accumulation_steps,
+            shuffle=config.shuffle,
+            seed=config.seed,
             rank=self.global_rank,
             ranks=self.world_size,
         )
         pad: Any = self.tokenizer.pad_token_id
+        collator = Collator(
+            0 if pad is None else int(pad),
+            prompt_weight=config.prompt_loss_weight,
+            prompt_sample=config.prompt_loss_sample,
+            seed=config.seed,
+        )
         # The rows are token ids on disk already: a worker process would cost more than it saves.
-        return DataLoader(rows, batch_sampler=sampler, collate_fn=Collator(0 if pad is None else int(pad)))
+        return DataLoader(MicroBatches(rows, collator), sampler=sampler, batch_size=None, collate_fn=_as_it_is)
+
+    def _weights(self, rows: Any, lengths: list[int]) -> list[float]:
+        """The weight of each row's or pack's tokens in the loss. `Collator` gives the same weight to each token."""
+        weight = self.config.prompt_loss_weight
+        firsts = [len(parts) for parts in rows["packed_sample_seqlens"]] if self._packs else [1] * len(lengths)
+        found: list[float] = []
+        for labels, first in zip(rows["labels"], firsts, strict=True):
+            trained = len(labels) - labels.count(IGNORE_INDEX)
+            found.append(trained + weight * (len(labels) - trained - first))
+        return found
+
+    @property
+    def _packs(self) -> bool:
+        return self.config.packing != "none"
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _packed(rows: Dataset, packs: list[list[int]]) -> Any:

@@ -22,7 +22,7 @@ def tokenize(batch: dict[str, list[Any]], tokenizer: Any, max_length: int, overl
         batch: Columns ``id`` and ``messages`` or ``text``.
         tokenizer: A fast tokenizer of transformers.
         max_length: Most tokens that a row may have.
-        overlong: ``"drop"`` leaves longer rows out, ``"cut"`` keeps their first `max_length` tokens.
+        overlong: ``"drop"`` leaves longer rows out, ``"truncate"`` keeps their first `max_length` tokens.
 
     Returns:
         Columns ``id``, ``input_ids``, ``labels``, ``fate`` (``kept``, ``cut`` or ``dropped``), ``reason`` and
@@ -32,9 +32,10 @@ def tokenize(batch: dict[str, list[Any]], tokenizer: Any, max_length: int, overl
     rows = label_rows(tokenizer, batch["messages"]) if texts is None else _plain(tokenizer, texts)
     out: dict[str, list[Any]] = {k: [] for k in ("id", "input_ids", "labels", "fate", "reason", "lost")}
     for row_id, row in zip(batch["id"], rows, strict=True):
-        ids, labels, fate, reason, lost = row.input_ids, row.labels, "kept", "", 0
+        # Nothing in front of the first token predicts it.
+        ids, labels, fate, reason, lost = row.input_ids, [IGNORE_INDEX, *row.labels[1:]], "kept", "", 0
         over = len(ids) - max_length
-        if over > 0 and overlong == "cut":
+        if over > 0 and overlong == "truncate":
             ids, labels, fate, reason, lost = ids[:max_length], labels[:max_length], "cut", "over-length", over
         elif over > 0:
             fate, reason, lost = "dropped", "over-length", len(ids)
@@ -66,11 +67,11 @@ def next_fit(lengths: Sequence[int], max_length: int) -> list[list[int]]:
         For each pack the indices of its rows.
     """
     packs: list[list[int]] = []
-    room = 0
+    left = 0
     for index, length in enumerate(lengths):
-        if length > room:
+        if length > left:
             packs.append([])
-            room = max_length
+            left = max_length
         packs[-1].append(index)
-        room -= length
+        left -= length
     return packs
