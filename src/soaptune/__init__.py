@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from soaptune import tasks
+    from soaptune import engines, tasks
     from soaptune.data.generator import DataGenerator
     from soaptune.deploy.deployer import Deployer
     from soaptune.deploy.gates import Gates
@@ -53,6 +53,7 @@ __all__ = [
     "TrainSpec",
     "Trainer",
     "Violation",
+    "engines",
     "judges",
     "tasks",
 ]
@@ -83,7 +84,7 @@ if not TYPE_CHECKING:
         "Trainer": "train.trainer",
         "Violation": "errors",
     }
-    _MODULES = {"judges": "evaluate.judges", "tasks": "tasks"}
+    _MODULES = {"engines": "engines", "judges": "evaluate.judges", "tasks": "tasks"}
 
     def __getattr__(name):
         from importlib import import_module

@@ -1,24 +1,29 @@
 """The evaluation job on real (if random) models: what it writes, and that its numbers are those of its answers."""
 
+import contextlib
 import json
-from pathlib import Path
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from soaptune.common.files import write_json
-from soaptune.engines import Completion
+from soaptune.engines import Completion, Transformers
 from soaptune.errors import CheckFailed, EngineError
 from soaptune.evaluate import Evaluator
-from soaptune.evaluate.evaluator import EvalPlan
+from soaptune.evaluate.evaluator import EvalPayload
 from soaptune.handles import open_handle
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
+from soaptune.handles.model_ref import ModelRef
+from soaptune.jobs.place import Place
+from soaptune.runtime.__main__ import main
 from soaptune.runtime.evaluate import job
 from soaptune.tasks.fact import facts_type
 from soaptune.tasks.spec import TaskSpec
+from tests.unit.backends import Elsewhere
 
 TASK = TaskSpec(
     name="ticket",
@@ -80,7 +85,7 @@ def model(base, tmp_path_factory):
     tokenizer.save_pretrained(folder / "model")
     manifest = ModelManifest(
         method="lora",
-        base=str(base),
+        base=ModelRef(name=str(base)),
         task=TASK,
         data_fingerprint="sha256:x",
         synthetic=True,
@@ -93,20 +98,40 @@ def model(base, tmp_path_factory):
     return Model.open(folder)
 
 
-def plan(model, data, **options):
-    return EvalPlan(
-        evaluator=Evaluator(max_new_tokens=12, resamples=1000, **options),
-        model=str(model.path),
-        model_fingerprint=model.fingerprint,
-        data=str(data.path),
-        data_fingerprint=data.fingerprint,
-        base=model.base,
-    )
+ON = Elsewhere()
+
+
+def step(**options):
+    return Evaluator(max_new_tokens=12, resamples=1000, **options)
+
+
+@contextlib.contextmanager
+def stage(folder, model, data, **options):
+    """A job's folder as a backend lays it out; inside, the working directory is its ``app/``."""
+    spec = step(**options).compile(model, data, on=ON)
+    for name in ("app", "inputs"):
+        (folder / name).mkdir(parents=True)
+    for name, text in spec.files.items():
+        (folder / "app" / name).write_text(text)
+    for name, place in spec.places.items():
+        (folder / "inputs" / name).symlink_to(place.path)
+    before = os.getcwd()
+    os.chdir(folder / "app")
+    try:
+        yield EvalPayload.model_validate_json(spec.files["step.json"])
+    finally:
+        os.chdir(before)
+
+
+def evaluate(model, data, output, *, payload=None, **options):
+    """Runs the job in this process; it writes to `output`."""
+    with stage(output.with_name(output.name + "-job"), model, data, **options) as planned:
+        return job.evaluate(planned.replace(**payload or {}), Place.read(), output)
 
 
 def test_the_job_leaves_a_report_its_answers_and_its_progress(model, tmp_path):
     data = dataset(tmp_path / "data")
-    report = job.evaluate(plan(model, data), tmp_path / "output")
+    report = evaluate(model, data, tmp_path / "output")
 
     assert open_handle(tmp_path / "output") == report
     always = {"schema_valid", "fact_recall", "fact_f1", "rouge_l", "perplexity"}
@@ -117,6 +142,7 @@ def test_the_job_leaves_a_report_its_answers_and_its_progress(model, tmp_path):
     assert {row.metric for row in report.comparison} >= always
     assert report.lineage.model_fingerprint == model.fingerprint
     assert report.lineage.data_fingerprint == data.fingerprint
+    assert report.lineage.plan_fingerprint == step().plan(model, data, given=ON.capabilities).fingerprint
     assert report.synthetic
     absent = "Not measured, since no fact of the examples belongs to the field: fact_recall/what, fact_f1/what."
     assert report.notes.count(absent) == 1, "said once, although it holds for both models"
@@ -138,13 +164,15 @@ def test_the_job_leaves_a_report_its_answers_and_its_progress(model, tmp_path):
 
 def test_the_same_evaluation_gives_the_same_report(model, tmp_path):
     data = dataset(tmp_path / "data")
-    first = job.evaluate(plan(model, data), tmp_path / "a")
-    assert job.evaluate(plan(model, data, batch_size=2), tmp_path / "b").metrics.keys() == first.metrics.keys()
-    assert job.evaluate(plan(model, data), tmp_path / "c") == first
+    first = evaluate(model, data, tmp_path / "a")
+    assert (
+        evaluate(model, data, tmp_path / "b", engine=Transformers(batch_size=2)).metrics.keys() == first.metrics.keys()
+    )
+    assert evaluate(model, data, tmp_path / "c") == first
 
 
 def test_data_without_facts_is_scored_without_fact_metrics_and_says_so(model, tmp_path):
-    report = job.evaluate(plan(model, dataset(tmp_path / "data", facts=False), base=False), tmp_path / "output")
+    report = evaluate(model, dataset(tmp_path / "data", facts=False), tmp_path / "output", base=False)
     assert {"schema_valid", "rouge_l", "perplexity"} <= set(report.metrics)
     assert not any("fact" in name or "base" in name for name in report.metrics)
     assert any("no facts" in note for note in report.notes)
@@ -159,7 +187,7 @@ def test_the_lexicon_of_the_task_is_looked_for_in_the_answers(model, tmp_path, m
     rates = {}
     for lexicon in (None, "soaptune.soap.terms:terms", "of.mine:words"):
         data = dataset(tmp_path / f"{lexicon}", facts=False, task=TASK.replace(lexicon=lexicon))
-        report = job.evaluate(plan(model, data, base=False), tmp_path / "out" / f"{lexicon}")
+        report = evaluate(model, data, tmp_path / "out" / f"{lexicon}", base=False)
         rates[lexicon] = report.metrics["invented_rate"].value, " ".join(report.notes)
     assert [round(value, 3) for value, _ in rates.values()] == [round(5 / 6, 3), round(11 / 12, 3), round(5 / 6, 3)]
     assert [("terms of the task's lexicon" in note) for _, note in rates.values()] == [False, True, False]
@@ -169,7 +197,7 @@ def test_the_lexicon_of_the_task_is_looked_for_in_the_answers(model, tmp_path, m
 
 def test_a_prompt_that_is_too_long_is_a_wrong_answer_and_is_named(model, tmp_path):
     data = dataset(tmp_path / "data", long=True)
-    report = job.evaluate(plan(model, data, base=False), tmp_path / "output")
+    report = evaluate(model, data, tmp_path / "output", base=False)
     assert report.errors["model"]["not-asked"] == 1
     assert report.metrics["schema_valid"].n == 6
     assert report.metrics["perplexity"].n == 5
@@ -177,17 +205,15 @@ def test_a_prompt_that_is_too_long_is_a_wrong_answer_and_is_named(model, tmp_pat
 
 
 def test_a_sample_says_that_it_is_one(model, tmp_path):
-    report = job.evaluate(plan(model, dataset(tmp_path / "data"), base=False, max_samples=2), tmp_path / "output")
+    report = evaluate(model, dataset(tmp_path / "data"), tmp_path / "output", base=False, max_samples=2)
     assert report.n == 2
     assert any("2 of the split's 6" in note for note in report.notes)
 
 
-def test_no_text_of_the_data_leaves_the_table_of_answers(model, tmp_path, capfd, monkeypatch):
+def test_no_text_of_the_data_leaves_the_table_of_answers(model, tmp_path, capfd):
     data = dataset(tmp_path / "data")
-    (tmp_path / "app").mkdir()
-    monkeypatch.chdir(tmp_path / "app")
-    Path("step.json").write_text(json.dumps(plan(model, data).model_dump(mode="json")))
-    assert job.main(["step.json"]) == 0
+    with stage(tmp_path, model, data):
+        assert main(["run"]) == 0
     said = capfd.readouterr()
     files = [f.read_text() for f in (tmp_path / "output").iterdir() if f.suffix != ".parquet"]
     assert not any(SECRET in text for text in [said.out, said.err, *files])
@@ -196,9 +222,9 @@ def test_no_text_of_the_data_leaves_the_table_of_answers(model, tmp_path, capfd,
 
 def test_a_base_that_cannot_be_had_fails_before_anything_is_scored(model, tmp_path, capfd):
     data = dataset(tmp_path / "data")
-    lost = plan(model, data).replace(base=str(tmp_path / "nowhere"))
+    lost = {"base": ModelRef(name=str(tmp_path / "nowhere"))}
     with pytest.raises(EngineError, match="nowhere"):
-        job.evaluate(lost, tmp_path / "output")
+        evaluate(model, data, tmp_path / "output", payload=lost)
     assert not (tmp_path / "output" / "manifest.json").exists()
 
 

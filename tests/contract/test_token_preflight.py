@@ -152,8 +152,8 @@ def test_rows_that_are_cut_can_be_trained_while_part_of_the_answer_is_left(data:
     whole = asked(folder, data)
     # The answer of the longest row begins some tokens before its end.
     assert asked(folder, data, max_length=whole.longest - 2).fitting == 2
-    assert asked(folder, data, max_length=whole.longest - 2, overlong="cut").fitting == 3
-    assert asked(folder, data, max_length=20, overlong="cut").fitting == 0
+    assert asked(folder, data, max_length=whole.longest - 2, overlong="truncate").fitting == 3
+    assert asked(folder, data, max_length=20, overlong="truncate").fitting == 0
 
 
 def test_among_many_rows_the_one_that_fits_is_found(tmp_path: Path) -> None:

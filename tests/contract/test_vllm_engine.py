@@ -17,14 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from soaptune import tiny
-from soaptune.engines import GenerationRequest
+from soaptune.engines import VLLM, GenerationRequest, Transformers
 from soaptune.errors import EngineError
 from soaptune.evaluate import Evaluator
-from soaptune.evaluate.evaluator import EvalPlan
+from soaptune.evaluate.evaluator import EvalPayload
 from soaptune.runtime.engines.transformers import TransformersEngine
 from soaptune.runtime.engines.vllm import VllmEngine
-from soaptune.runtime.evaluate import job
-from tests.contract.test_evaluate_job import base, dataset, model, plan  # noqa: F401 - fixtures
+from tests.contract.test_evaluate_job import base, dataset, evaluate, model  # noqa: F401 - fixtures
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("completions_server.py")))
 REAL = os.environ.get("SOAPTUNE_TEST_VLLM")
@@ -181,8 +180,8 @@ def test_the_server_ends_when_who_started_it_is_killed(base, notes):  # noqa: F8
 
 def test_an_evaluation_with_it_gives_the_numbers_of_the_engine_in_process(model, notes, tmp_path):  # noqa: F811
     data = dataset(tmp_path / "data", long=True)
-    here = job.evaluate(plan(model, data), tmp_path / "here")
-    there = job.evaluate(plan(model, data, engine="vllm", vllm_command=STAND_IN), tmp_path / "there")
+    here = evaluate(model, data, tmp_path / "here")
+    there = evaluate(model, data, tmp_path / "there", engine=VLLM(command=STAND_IN))
     assert there.metrics == here.metrics
     assert there.errors == here.errors
     assert there.lineage.model_fingerprint == model.fingerprint
@@ -219,10 +218,11 @@ def test_an_evaluation_job_with_vllm_itself(tmp_path):
     made = make_model(tmp_path / "m", task=st.tasks.SOAP.spec())
     shutil.rmtree(made.weights)
     shutil.copytree(tiny.path(), made.weights)
-    step = Evaluator(max_samples=4, max_new_tokens=40, resamples=1000, base=False, vllm_command=(str(REAL),))
-    reports = [step.replace(engine=engine).run(made, data, on=backend) for engine in ("transformers", "vllm")]
+    step = Evaluator(max_samples=4, max_new_tokens=40, resamples=1000, base=False)
+    engines = (Transformers(), VLLM(command=(str(REAL),)))
+    reports = [step.replace(engine=engine).run(made, data, on=backend) for engine in engines]
     assert reports[1].metrics == reports[0].metrics
     assert "perplexity" in reports[1].metrics
-    assert reports[1].lineage.evaluator["engine"] == "vllm"
-    plan_of = EvalPlan.model_validate(json.loads(step.compile(made, data, on=backend).files["step.json"]))
+    assert reports[1].lineage.evaluator["engine"]["kind"] == "vllm"
+    plan_of = EvalPayload.model_validate(json.loads(step.compile(made, data, on=backend).files["step.json"]))
     assert plan_of.evaluator == step

@@ -50,7 +50,7 @@ def test_a_program_that_is_there_is_taken(tmp_path):
 
 def test_nothing_is_installed_unless_it_may_be(index, tmp_path):
     cache = tmp_path / "cache"
-    with pytest.raises(EngineError, match="vllm_command="):
+    with pytest.raises(EngineError, match=r"st\.engines\.VLLM\(command="):
         find_vllm(("vllm",), None, cache=cache)
     with pytest.raises(EngineError, match="'/opt/nowhere/vllm' was not found"):
         find_vllm(("/opt/nowhere/vllm",), "vllm-stand-in==1.0", cache=cache)

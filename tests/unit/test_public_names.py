@@ -31,6 +31,7 @@ PUBLIC = [
     "TrainSpec",
     "Trainer",
     "Violation",
+    "engines",
     "judges",
     "tasks",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from soaptune.config import Config
@@ -28,6 +30,9 @@ from soaptune.tasks.spec import TaskSpec
 __all__ = ["EvalPayload", "Evaluator"]
 
 _FEW = 30
+
+_OF_THE_CALLER: dict[str, Any] = {"name": "evaluate", "code_paths": (), "token": None}
+"""What belongs to the caller and to the job, and enters no payload: the same evaluation has the same plan."""
 
 
 class Evaluator(Step[EvalReport]):
@@ -97,7 +102,7 @@ class Evaluator(Step[EvalReport]):
             if (tuned_from := _base_of(model)) is not None:
                 base, folder = bring_base(tuned_from, given=given)
                 inputs.update(folder)
-        asked = self.replace(base=False) if isinstance(self.engine, Cortex) else self
+        asked = self.replace(**_OF_THE_CALLER, base=self.base and not isinstance(self.engine, Cortex))
         # A Cortex model is asked with the tuned model's task, whose files do not come into the job.
         task = model.manifest.task if isinstance(self.engine, Cortex) else None
         step = EvalPayload(evaluator=asked, base=base, base_name=_name_of(base and model.base), task=task, **payload)

@@ -126,7 +126,8 @@ class LocalBackend:
             for path, folder in folders.items()
             if not Path(folder).expanduser().is_dir()
         ]
-        found += _missing(spec.needs or Needs())
+        needs = spec.needs or Needs()
+        found += [*self.capabilities.unmet(needs), *_missing(needs)]
         try:
             program_path(spec)
         except SoaptuneError as error:

@@ -114,7 +114,7 @@ def _count(tokenizer: Any, question: TokenQuestion, rows: _Rows, numbers: Sequen
         encoded = tokenizer(rows.texts(numbers), add_special_tokens=False, verbose=False)["input_ids"]
         end = int(tokenizer.eos_token_id is not None)
         lengths = [len(ids) + end for ids in encoded]
-        cut = question.overlong == "cut"
+        cut = question.overlong == "truncate"
         fitting = sum(cut or length <= question.max_length for length in lengths)
         return _measured(lengths).replace(fitting=fitting)
     conversations = list(rows.conversations(numbers))

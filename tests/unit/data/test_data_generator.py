@@ -7,19 +7,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pydantic
 import pytest
-from soaptune.data.plan import GeneratePlan
 
 from soaptune.data import DataGenerator
+from soaptune.data.payload import GeneratePayload
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset import Dataset
-from soaptune.local.backend import LocalBackend
-from soaptune.runtime.generate import generate, main
+from soaptune.runtime.__main__ import main
+from soaptune.runtime.generate import generate
 from soaptune.tasks import SOAP, Task
+from tests.unit.backends import Elsewhere
 
-HERE = LocalBackend("runs")
+HERE: Any = Elsewhere()
 ORDERS = "tests.unit.data.orders"
 
 
@@ -38,8 +40,8 @@ def orders(generator: str | None = f"{ORDERS}:OrderGenerator") -> Task[Order]:
     )
 
 
-def plan_of(step: DataGenerator) -> GeneratePlan:
-    return GeneratePlan.model_validate_json(step.compile(on=HERE).files["step.json"])
+def plan_of(step: DataGenerator) -> GeneratePayload:
+    return GeneratePayload.model_validate_json(step.compile(on=HERE).files["step.json"])
 
 
 def made(step: DataGenerator, folder: Path) -> Dataset:
@@ -92,7 +94,7 @@ def test_preflight_looks_into_the_generator():
 def test_compiling_twice_gives_the_same_bytes():
     step = DataGenerator(task=SOAP, verbosity={"brief": 1})
     assert step.compile(on=HERE) == step.compile(on=HERE)
-    assert step.compile(on=HERE).entrypoint == ("python", "-m", "soaptune.runtime.generate", "step.json")
+    assert step.compile(on=HERE).entrypoint == ("python", "-m", "soaptune.runtime", "run")
 
 
 def test_a_step_comes_back_from_its_json():
@@ -149,16 +151,28 @@ def test_the_job_runs_as_a_program(tmp_path: Path):
     step = DataGenerator(task=SOAP, num_samples=20, verbosity={"brief": 1})
     app = tmp_path / "app"
     app.mkdir()
-    (app / "step.json").write_text(step.compile(on=HERE).files["step.json"], encoding="utf-8")
-    command = [sys.executable, "-m", "soaptune.runtime.generate", "step.json"]
+    spec = step.compile(on=HERE)
+    for name, text in spec.files.items():
+        (app / name).write_text(text, encoding="utf-8")
+    command = [sys.executable, *spec.entrypoint[1:]]
     done = subprocess.run(command, cwd=app, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert Dataset.open(tmp_path / "output").fingerprint == made(step, tmp_path / "here").fingerprint
+    data = Dataset.open(tmp_path / "output")
+    assert data.fingerprint == made(step, tmp_path / "here").fingerprint
+    assert data.manifest.plan_fingerprint == step.plan(given=HERE.capabilities).fingerprint
     assert json.loads((tmp_path / "output" / "progress.jsonl").read_text().splitlines()[-1])["done"] == 20
 
 
-def test_a_broken_plan_is_an_error_without_a_stack(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_broken_payload_is_an_error_without_a_stack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    place = DataGenerator(task=SOAP).compile(on=HERE).files["place.json"]
     (tmp_path / "step.json").write_text('{"num_samples": 0}', encoding="utf-8")
-    assert main([str(tmp_path / "step.json")]) == 1
+    assert main(["run"]) == 1
+    assert "place.json" in capsys.readouterr().err
+    (tmp_path / "place.json").write_text(place, encoding="utf-8")
+    assert main(["run"]) == 1
     assert "num_samples" in capsys.readouterr().err
     assert main([]) == 2
+    assert main(["step.json"]) == 2

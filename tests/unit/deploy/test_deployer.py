@@ -1,19 +1,22 @@
 import json
 import time
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
+from soaptune import __version__, tiny
 from soaptune.common.files import write_json
 from soaptune.deploy import Deployer, Gates
+from soaptune.deploy.service import ServiceOptions
 from soaptune.errors import CheckFailed, ConfigError, DataError, GateError, JobTimeout
 from soaptune.handles.endpoint import Endpoint, EndpointManifest
+from soaptune.handles.location import Folder
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest
+from soaptune.handles.model_ref import ModelRef
 from soaptune.handles.report import EvalReport, Metric, ReportLineage
 from soaptune.tasks import SOAP, SOAPNote, Task
+from tests.unit.backends import ACCOUNT, Elsewhere
 
 
 class Booking(BaseModel):
@@ -30,23 +33,7 @@ BOOKINGS = Task(
 )
 
 
-@dataclass
-class Elsewhere:
-    """A backend for folders of this machine that runs nothing."""
-
-    name: str = "local"
-    submitted: list[Any] = field(default_factory=list)
-    job_made: Any = None
-
-    def submit(self, spec, *, key=None):
-        self.submitted.append(spec)
-        return self.job_made
-
-    def preflight(self, spec):
-        return []
-
-
-def make_model(folder, *, task=SOAP, method="lora", base="soaptune/tiny", token=None, merged_from=None):
+def make_model(folder, *, task=SOAP, method="lora", base="soaptune/tiny", merged_from=None):
     weights = folder / "model"
     weights.mkdir(parents=True)
     (weights / "adapter_config.json").write_text("{}")
@@ -54,13 +41,11 @@ def make_model(folder, *, task=SOAP, method="lora", base="soaptune/tiny", token=
     (weights / "model.safetensors").write_bytes(b"")
     manifest = ModelManifest(
         method=method,
-        base=base,
-        base_revision="abc",
-        token=token,
+        base=ModelRef(name=base, revision="abc"),
         task=task.spec() if task else None,
         data_fingerprint="sha256:d",
         synthetic=True,
-        spec={"cache_dir": "cache"},
+        spec={},
         spec_fingerprint="sha256:s",
         yaml_fingerprint="sha256:y",
         fingerprint="sha256:model",
@@ -97,23 +82,27 @@ def test_the_job_says_all_that_the_server_needs(model):
     report = make_report()
     spec = Deployer(name="soap-notes", port=8080, max_new_tokens=300).compile(model, report, on=Elsewhere())
     assert (spec.name, spec.kind, spec.detach) == ("soap-notes", "endpoint", False)
-    assert spec.entrypoint == ("python", "-m", "soaptune.runtime.serve", "step.json")
-    assert spec.inputs == {"model": str(model.path)}
+    assert spec.entrypoint == ("python", "-m", "soaptune.runtime", "run")
+    assert spec.inputs == {"model": Folder(path=str(model.path))}
     plan = json.loads(spec.files["step.json"])
     assert list(plan["task"]["output_schema"]["properties"]) == ["S", "O", "A", "P"]
-    assert {name: plan[name] for name in plan if name != "task"} == {
+    assert {name: plan[name] for name in plan if name not in ("task", "service")} == {
         "name": "soap-notes",
         "host": "127.0.0.1",
         "port": 8080,
         "max_new_tokens": 300,
         "max_request_bytes": 1_000_000,
         "model_fingerprint": "sha256:model",
-        "base": "soaptune/tiny",
-        "base_revision": "abc",
-        "cache_dir": "cache",
+        "base": {"name": "soaptune/tiny", "revision": "abc"},
         "report_fingerprint": report.fingerprint,
+        "metrics": {"schema_valid": 0.99},
+        "data_fingerprint": "sha256:d",
+        "spec_fingerprint": "sha256:s",
         "synthetic": True,
+        "soaptune_version": __version__,
+        "startup_seconds": 540.0,
     }
+    assert ServiceOptions.model_validate(plan["service"]) == ServiceOptions()
     assert "llguidance" in spec.files["requirements.txt"]
 
 
@@ -127,17 +116,27 @@ def test_compiling_twice_gives_the_same_bytes(model):
 def test_a_base_model_in_a_folder_travels_as_an_input_and_its_token_by_name(tmp_path):
     base = tmp_path / "base"
     base.mkdir()
-    model = make_model(tmp_path / "tuned", base=str(base), token="MY_TOKEN")
-    spec = Deployer(name="x").compile(model, on=Elsewhere())
-    assert spec.inputs["base"] == str(base)
-    assert json.loads(spec.files["step.json"])["base"] == "../inputs/base"
+    model = make_model(tmp_path / "tuned", base=str(base))
+    spec = Deployer(name="x", token="MY_TOKEN").compile(model, on=Elsewhere())
+    assert spec.inputs["base"] == Folder(path=str(base))
+    assert json.loads(spec.files["step.json"])["base"] == {"name": "../inputs/base", "revision": None}
     assert spec.secrets == {"HF_TOKEN": "MY_TOKEN"}
+    assert "MY_TOKEN" not in "".join(spec.files.values()), "a token's name is the caller's"
 
 
 def test_a_whole_model_needs_no_base(tmp_path):
     spec = Deployer(name="x", detach=True).compile(make_model(tmp_path / "m", method="full"), on=Elsewhere())
     assert json.loads(spec.files["step.json"])["base"] is None
     assert spec.detach
+
+
+def test_a_job_that_makes_a_service_outlives_its_submitter_and_gives_up_before_it(model):
+    spec = Deployer(name="x").compile(model, on=Elsewhere(capabilities=ACCOUNT))
+    assert spec.detach
+    assert json.loads(spec.files["step.json"])["startup_seconds"] == 3240
+    assert spec.inputs["base"] == Folder(path=str(tiny.path())), (
+        "the embedded model is an input where the package lacks it"
+    )
 
 
 def test_a_model_without_a_task_cannot_be_served(tmp_path):

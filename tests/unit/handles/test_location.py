@@ -5,7 +5,7 @@ import pytest
 
 from soaptune.errors import CheckFailed
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.location import Location, misplaced
+from soaptune.handles.location import Folder, StagePath, misplaced
 from soaptune.local.backend import LocalBackend
 from soaptune.tasks.spec import TaskSpec
 
@@ -31,27 +31,27 @@ class Elsewhere(Dataset):
 
     @property
     def location(self):
-        return Location("elsewhere", "place:" + str(self._path))
+        return StagePath(stage=("DB", "S", "FILES"), path="data")
 
 
 def test_a_local_handle_lies_where_its_folder_is(data):
-    assert data.location == Location("local", str(data.path))
+    assert data.location == Folder(path=str(data.path))
     assert str(data.location) == str(data.path)
 
 
 def test_a_handle_of_another_backend_is_a_finding_that_names_the_way_over(data):
-    (finding,) = misplaced((data,), on="elsewhere")
+    (finding,) = misplaced((data,), reads={"stage", "tables"})
     assert (finding.path, finding.code) == ("inputs[0]", "other-backend")
-    assert "Dataset" in finding.message
+    assert "The Dataset lies in a folder of this machine" in finding.message
     assert "copy_to(backend)" in finding.hint
-    assert misplaced((data, None, "text"), on="local") == []
+    assert misplaced((data, None, "text"), reads={"folder"}) == []
 
 
 def test_a_step_refuses_a_handle_of_another_backend(data, tmp_path):
     from soaptune import Trainer, TrainSpec
 
     far = Elsewhere.open(data.path)
-    with pytest.raises(CheckFailed, match="lies on the backend 'elsewhere'"):
+    with pytest.raises(CheckFailed, match="The Dataset lies on a stage in Snowflake"):
         Trainer(spec=TrainSpec.preset("tiny-lora")).submit(far, on=LocalBackend(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
 
@@ -66,7 +66,7 @@ def test_copy_to_this_machine_brings_the_same_rows_once(data, tmp_path):
     backend = LocalBackend(tmp_path / "runs")
     far = Elsewhere.open(data.path)
     here = far.copy_to(backend)
-    assert here.location.backend == "local"
+    assert here.location.kind == "folder"
     assert here.fingerprint == data.fingerprint
     assert here.table("train").equals(data.table("train"))
     assert here.manifest.how == data.manifest.how

@@ -3,9 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from soaptune.errors import Violation
+from soaptune.errors import ConfigError, Violation
 from soaptune.handles.storage import FolderFiles
+from soaptune.jobs.capabilities import Capabilities
+from soaptune.jobs.estimate import Estimate
 from soaptune.jobs.job import Event, Job
+from soaptune.jobs.lower import lowered
+from soaptune.jobs.plan import Plan
 from soaptune.jobs.spec import JobSpec
 
 
@@ -71,6 +75,19 @@ class MemoryBackend:
     @property
     def name(self) -> str:
         return "memory"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(reads=frozenset({"folder"}))
+
+    def lower(self, plan: Plan) -> JobSpec:
+        return lowered(plan, backend=self.name)
+
+    def estimate(self, plan: Plan) -> Estimate:
+        raise ConfigError(f"{plan.name}: nothing can be counted in memory")
+
+    def receive(self, handle: Any) -> Any:
+        return handle
 
     def preflight(self, spec: JobSpec) -> list[Violation]:
         return self.findings

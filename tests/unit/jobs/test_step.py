@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from soaptune.errors import BackendError, CheckFailed, Violation
-from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.needs import CortexNeed, Needs
+from soaptune.jobs.plan import Plan
 from soaptune.jobs.step import Step, cancelled_by_interrupt
 
 
@@ -19,6 +20,7 @@ class Sorter(Step):
     name: str = "sort"
     wrong: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()
 
     def check(self):
         return [finding(code) for code in self.wrong]
@@ -27,8 +29,12 @@ class Sorter(Step):
         assert not self.wrong, "preflight ran although the check had failed"
         return [finding(code) for code in self.missing] + [finding("slow", "warning")]
 
+    def plan(self, data, *, given):
+        needs = Needs(cortex=tuple(CortexNeed(model=model) for model in self.asks))
+        return Plan(name=self.name, kind="data", files={}, entrypoint=("python", data), needs=needs)
+
     def compile(self, data, *, on):
-        return JobSpec(name=self.name, kind="data", entrypoint=("python", data))
+        return on.lower(self.plan(data, given=on.capabilities))
 
     def submit(self, data, *, on, key=None):
         return self._submit(data, on=on, key=key)
@@ -65,6 +71,13 @@ def test_what_the_backend_finds_stops_the_step_too(memory):
     backend = memory.MemoryBackend(findings=[finding("no-such-pool")])
     with pytest.raises(CheckFailed, match="no-such-pool"):
         Sorter().submit("d", on=backend)
+    assert backend.submitted == []
+
+
+def test_what_the_backend_can_never_do_stops_the_step_with_all_else(memory):
+    backend = memory.MemoryBackend()
+    with pytest.raises(CheckFailed, match=r"(?s)2 thing.*\[needs-snowflake\].*\[a\]"):
+        Sorter(asks=("some-model",), missing=("a",)).submit("d", on=backend)
     assert backend.submitted == []
 
 

@@ -64,9 +64,7 @@ def test_a_split_is_a_table_or_a_query() -> None:
 
 
 def test_names_and_columns_are_quoted_whatever_they_are() -> None:
-    part = TableSplit(
-        table=("my db", 'S"; DROP', "select"), columns={"text": 'te"xt', "label": "größe"}, made_ids=True
-    )
+    part = TableSplit(table=("my db", 'S"; DROP', "select"), columns={"text": 'te"xt', "label": "größe"}, made_ids=True)
     sql = tablesql.rows("tr'ain", part, fields=TASK.fields)
     assert 'FROM "my db"."S""; DROP"."select" AS' in sql
     assert 'CAST("te""xt" AS VARCHAR) AS "text"' in sql

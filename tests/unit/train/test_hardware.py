@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from soaptune.train.hardware import Machine, adapt, detect, impossible
+from soaptune.jobs.machine import Machine
+from soaptune.local.machine import detect
+from soaptune.train.hardware import adapt, impossible
 from soaptune.train.options import DeepSpeedOptions, OptimizerOptions
 from soaptune.train.spec import TrainSpec
 
@@ -76,7 +78,7 @@ def test_hidden_gpus_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_looking_at_the_machine_loads_no_heavy_package() -> None:
     code = (
-        "import sys; from soaptune.train.hardware import detect; detect(); "
+        "import sys; from soaptune.local.machine import detect; detect(); "
         "print([m for m in ('torch', 'transformers', 'datasets', 'numpy', 'pyarrow') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,6 +11,7 @@ import pytest
 from soaptune.errors import DataError
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest, ModelPlan, fingerprint_folder
+from soaptune.handles.model_ref import ModelRef
 from soaptune.tasks.spec import TaskSpec
 from soaptune.train.finish import GIT_REVISION, finish_model
 from soaptune.train.spec import TrainSpec
@@ -29,7 +30,7 @@ def plan(**changes: Any) -> ModelPlan:
     spec = TrainSpec.preset("tiny-lora")
     known: dict[str, Any] = {
         "method": "lora",
-        "base": "org/base",
+        "base": ModelRef(name="org/base"),
         "task": TASK,
         "data_fingerprint": "sha256:d",
         "synthetic": True,
@@ -75,7 +76,7 @@ def test_a_finished_job_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(GIT_REVISION, "abc123")
     model = finished(tmp_path)
     assert model.adapter == tmp_path / "output" / "model"
-    assert model.base == "org/base"
+    assert model.base == ModelRef(name="org/base")
     assert model.task == TASK
     assert model.fingerprint == fingerprint_folder(model.weights)
     assert model.lineage["git_revision"] == "abc123"
@@ -93,7 +94,7 @@ def test_a_jobs_folder_opens_as_its_output_does(tmp_path: Path) -> None:
 
 
 def test_the_adapter_names_its_base_and_not_a_place_on_the_training_machine(tmp_path: Path) -> None:
-    model = finished(tmp_path, base_revision="main")
+    model = finished(tmp_path, base=ModelRef(name="org/base", revision="main"))
     config = json.loads((model.weights / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "org/base"
     assert config["revision"] == "main"

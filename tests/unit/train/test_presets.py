@@ -75,7 +75,8 @@ def test_an_unknown_preset_is_answered_with_the_one_that_was_meant() -> None:
 
 
 def test_the_embedded_presets_need_no_compiler_and_no_gpu() -> None:
-    from soaptune.train.hardware import Machine, adapt, impossible
+    from soaptune.jobs.machine import Machine
+    from soaptune.train.hardware import adapt, impossible
 
     for name in TrainSpec.presets():
         if name.startswith("tiny-"):

@@ -15,12 +15,15 @@ import yaml
 
 from soaptune.errors import CheckFailed, ConfigError
 from soaptune.handles.dataset import Dataset
+from soaptune.handles.location import Folder
 from soaptune.handles.model_manifest import ModelPlan
+from soaptune.handles.model_ref import ModelRef
+from soaptune.jobs.capabilities import Capabilities
+from soaptune.jobs.machine import Machine
 from soaptune.jobs.spec import JobSpec
 from soaptune.local.backend import LocalBackend
 from soaptune.tasks.spec import TaskSpec
 from soaptune.train.finish import git_revision
-from soaptune.train.hardware import Machine
 from soaptune.train.options import OptimizerOptions
 from soaptune.train.spec import TrainSpec
 from soaptune.train.trainer import Trainer
@@ -41,17 +44,21 @@ TASK = TaskSpec(
 class LaptopBackend(LocalBackend):
     """This machine, as if it had two cores and no GPU."""
 
-    machine = Machine(gpus=0, cpus=2, cpp_compiler=False)
+    @property
+    def capabilities(self) -> Capabilities:
+        return super().capabilities.replace(machine=Machine(gpus=0, cpus=2, cpp_compiler=False))
 
 
 class GpuBackend(LocalBackend):
-    machine = Machine(gpus=1, cpus=32, cpp_compiler=False)
+    @property
+    def capabilities(self) -> Capabilities:
+        return super().capabilities.replace(machine=Machine(gpus=1, cpus=32, cpp_compiler=False))
 
 
 class RemoteBackend(LocalBackend):
     @property
-    def name(self) -> str:
-        return "remote"
+    def capabilities(self) -> Capabilities:
+        return Capabilities(reads=frozenset({"folder"}))
 
 
 def rows(count: int, **columns: Any) -> Any:
@@ -87,7 +94,8 @@ def no_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def found(trainer: Trainer, data: Dataset, on: LocalBackend | None = None) -> dict[str, str]:
     on = on or LaptopBackend("unused")
-    return {v.code: v.path for v in trainer.preflight(data, on=on) if v.code not in ("missing-extra", "no-such-model")}
+    findings = [*trainer.preflight(data, on=on), *on.preflight(trainer.compile(data, on=on))]
+    return {v.code: v.path for v in findings if v.code not in ("missing-extra", "no-such-model")}
 
 
 def test_a_job_is_the_golden_one(data: Dataset) -> None:
@@ -95,6 +103,7 @@ def test_a_job_is_the_golden_one(data: Dataset) -> None:
     job = trainer.compile(data, on=LaptopBackend("unused"))
     text = json.dumps(job.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
     text = text.replace(str(data.path), "/data").replace(data.fingerprint, "sha256:data")
+    text = text.replace(trainer.plan(data, given=LaptopBackend("unused").capabilities).fingerprint, "sha256:plan")
     if os.environ.get("SOAPTUNE_UPDATE_GOLDEN"):
         GOLDEN.write_text(text, encoding="utf-8")
     assert text == GOLDEN.read_text(encoding="utf-8")
@@ -124,7 +133,7 @@ def test_the_plan_carries_where_the_model_will_come_from(data: Dataset) -> None:
     trainer = Trainer(spec=TrainSpec.preset("qwen3-1.7b-lora"))
     job = trainer.compile(data, on=LaptopBackend("unused"))
     plan = ModelPlan.model_validate_json(job.files["model.json"])
-    assert plan.base == "Qwen/Qwen3-1.7B"
+    assert plan.base == ModelRef(name="Qwen/Qwen3-1.7B")
     assert plan.task == TASK
     assert plan.synthetic
     assert plan.data_fingerprint == data.fingerprint
@@ -158,7 +167,7 @@ def test_a_compiler_is_asked_for_only_where_it_is_needed(data: Dataset) -> None:
 def test_a_base_model_in_a_folder_becomes_an_input(data: Dataset, base: Path) -> None:
     trainer = Trainer(spec=TrainSpec.preset("tiny-lora").replace(model=str(base)))
     job = trainer.compile(data, on=LaptopBackend("x"))
-    assert job.inputs == {"data": str(data.path), "base": str(base)}
+    assert job.inputs == {"data": Folder(path=str(data.path)), "base": Folder(path=str(base))}
     assert yaml.safe_load(job.files["config.yaml"])["model"]["name_or_path"] == "../inputs/base"
     assert trainer.preflight(data, on=LaptopBackend("x")) == []
 
@@ -170,7 +179,8 @@ def test_a_token_travels_by_name(data: Dataset, monkeypatch: pytest.MonkeyPatch)
     assert job.secrets == {"HF_TOKEN": "MY_TOKEN"}
     assert "s3cret" not in job.model_dump_json()
     monkeypatch.delenv("MY_TOKEN")
-    assert found(trainer, data)["token-not-set"] == "spec.token"
+    assert found(trainer, data)["secret-not-set"] == "secrets.HF_TOKEN"
+    assert "MY_TOKEN" not in "".join(job.files.values()), "a token's name is the caller's"
 
 
 def test_splits_that_are_not_there_are_found(data: Dataset) -> None:

@@ -46,7 +46,8 @@ def find_vllm(command: Sequence[str], requirement: str | None, *, cache: Path | 
     if requirement is None or command[0] != _PROGRAM:
         raise EngineError(
             f"the program {command[0]!r} was not found; install vLLM in an environment of its own "
-            "(python -m venv vllm && vllm/bin/pip install vllm) and name it: vllm_command=('/path/to/vllm/bin/vllm',)"
+            "(python -m venv vllm && vllm/bin/pip install vllm) and name it: "
+            "engine=st.engines.VLLM(command=('/path/to/vllm/bin/vllm',))"
         )
     return (str(_installed(requirement, cache or cache_folder())), *command[1:])
 
@@ -84,5 +85,5 @@ def _run(command: list[str], requirement: str) -> None:
         raise EngineError(
             f"{requirement} could not be installed: " + " / ".join(said or ["no reason given"]) + "\nWhere the package "
             "index cannot be reached, allow it (on Snowflake an external access integration), put vLLM into the image "
-            "and name it with vllm_command, or use engine='transformers'"
+            "and name it with st.engines.VLLM(command=...), or use engine='transformers'"
         )
