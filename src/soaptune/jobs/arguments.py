@@ -75,7 +75,9 @@ def _kind(value: Any) -> str:
     owner = {"builtins": "", "soaptune": "", "__main__": "", "pathlib": "", "datasets": "Hugging Face "}.get(
         package, f"{package} "
     )
-    words = f"{owner}{type(value).__name__}"
+    # Of a handle the name that its users know, wherever its content lies.
+    names = [base.__name__ for base in type(value).__mro__ if base.__name__ in _HOW_TO_GET]
+    words = f"{owner}{names[0] if names and package == 'soaptune' else type(value).__name__}"
     return _article(words)
 
 

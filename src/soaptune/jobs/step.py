@@ -75,8 +75,9 @@ class Step(Config, Generic[OutT]):
         able = on.capabilities
         # A config that is wrong in itself is reported at once, without reading data for the rest.
         warnings = raise_on_errors(what, [*self.check(), *misplaced(inputs, reads=able.reads)])
+        found: list[Violation] = step.preflight(*inputs, on=on)
         plan: Plan = step.plan(*inputs, given=able)
-        warnings += raise_on_errors(what, [*able.unmet(plan.needs), *step.preflight(*inputs, on=on)])
+        warnings += raise_on_errors(what, [*able.unmet(plan.needs), *found])
         spec = on.lower(plan)
         warnings += raise_on_errors(what, on.preflight(spec))
         for warning in warnings:

@@ -5,6 +5,7 @@ import pytest
 
 from soaptune.errors import CheckFailed
 from soaptune.handles.dataset import Dataset
+from soaptune.handles.folder_dataset import FolderDataset
 from soaptune.handles.location import Folder, StagePath, misplaced
 from soaptune.local.backend import LocalBackend
 from soaptune.tasks.spec import TaskSpec
@@ -26,7 +27,7 @@ def data(tmp_path):
     return Dataset.write(tmp_path / "data", {"train": table.slice(0, 1)}, task=TASK, how={"step": "test"})
 
 
-class Elsewhere(Dataset):
+class Elsewhere(FolderDataset):
     """A dataset that another backend's jobs read."""
 
     @property
@@ -50,7 +51,7 @@ def test_a_handle_of_another_backend_is_a_finding_that_names_the_way_over(data):
 def test_a_step_refuses_a_handle_of_another_backend(data, tmp_path):
     from soaptune import Trainer, TrainSpec
 
-    far = Elsewhere.open(data.path)
+    far = Elsewhere(data.path, data.manifest)
     with pytest.raises(CheckFailed, match="The Dataset lies on a stage in Snowflake"):
         Trainer(spec=TrainSpec.preset("tiny-lora")).submit(far, on=LocalBackend(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
@@ -64,7 +65,7 @@ def test_copy_to_the_same_backend_copies_nothing(data, tmp_path):
 
 def test_copy_to_this_machine_brings_the_same_rows_once(data, tmp_path):
     backend = LocalBackend(tmp_path / "runs")
-    far = Elsewhere.open(data.path)
+    far = Elsewhere(data.path, data.manifest)
     here = far.copy_to(backend)
     assert here.location.kind == "folder"
     assert here.fingerprint == data.fingerprint

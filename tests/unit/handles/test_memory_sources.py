@@ -257,5 +257,5 @@ def test_a_stream_of_hugging_face_is_refused(task, make_rows) -> None:
 
 
 def test_a_dataset_of_ours_need_not_be_loaded(loaded, task) -> None:
-    with pytest.raises(DataError, match="is a FolderDataset already"):
+    with pytest.raises(DataError, match="is a Dataset already"):
         Dataset.load(loaded, task=task)

@@ -53,7 +53,7 @@ def _read(source: Any) -> RawRows:
     if hasattr(source, "to_arrow"):
         return table_rows(name, source.to_arrow, "a table")
     if package == "soaptune":
-        raise DataError(f"This is a {kind.__name__} already; Dataset.load() reads {_READ}.")
+        raise DataError(f"This is a Dataset already; Dataset.load() reads {_READ}.")
     raise DataError(f"Dataset.load() reads {_READ}; this is of the type {kind.__name__}.")
 
 
