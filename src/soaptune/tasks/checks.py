@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from soaptune.errors import Violation
+from soaptune.tasks.constrained import hard_fields
 from soaptune.tasks.hooks import check_hook
 from soaptune.tasks.rendering import placeholders
 from soaptune.tasks.spec import RESERVED_COLUMNS
@@ -28,8 +29,9 @@ def check(
     """Finds what is wrong with a task.
 
     Codes of errors: ``no-name``, ``bad-template``, ``no-input``, ``no-output``, ``bad-schema``, ``reserved-field``,
-    ``field-clash``, ``unknown-rubric-field``, ``aliased-field``, ``open-output``, ``bad-hook``, ``hook-in-main``. Of
-    warnings: ``no-rubric``.
+    ``field-clash``, ``unknown-rubric-field``, ``aliased-field``, ``open-output``, ``hard-to-serve`` (constrained
+    decoding cannot keep an answer to it), ``unstated-default``, ``bad-hook``, ``hook-in-main``. Of warnings:
+    ``no-rubric``.
 
     Args:
         name: The task's name.
@@ -66,6 +68,7 @@ def check(
     return [
         *found,
         *_output(schema, outputs, model),
+        *_constrained(schema),
         *_columns(inputs, outputs),
         *_rubric(rubric, outputs),
         *(each for at, path in hooks.items() if path is not None for each in check_hook(path, at=at)),
@@ -97,6 +100,14 @@ def _output(schema: Mapping[str, Any], outputs: tuple[str, ...], model: type[Bas
                 code="aliased-field",
                 message=f"The output field {field!r} has an alias; column and key need one name.",
             )
+    for field, part in schema.get("properties", {}).items():
+        if field not in schema.get("required", ()) and "default" not in part:
+            yield Violation(
+                path=f"output.{field}",
+                code="unstated-default",
+                message=f"The default of {field!r} is another one each time, so no row can be filled in with it.",
+                hint="Give it a fixed default, or none.",
+            )
     if model.model_config.get("extra") == "allow":
         yield Violation(
             path="output",
@@ -104,6 +115,12 @@ def _output(schema: Mapping[str, Any], outputs: tuple[str, ...], model: type[Bas
             message=f"{model.__name__} allows fields that it does not declare; an answer has a fixed set of them.",
             hint='Leave out extra="allow".',
         )
+
+
+def _constrained(schema: Mapping[str, Any]) -> Iterator[Violation]:
+    for field, reason, hint in hard_fields(schema):
+        path = f"output.{field}" if field else "output"
+        yield Violation(path=path, code="hard-to-serve", message=f"{field or 'The output'}: {reason}.", hint=hint)
 
 
 def _columns(inputs: Iterable[str], outputs: Iterable[str]) -> Iterator[Violation]:

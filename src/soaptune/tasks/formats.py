@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 __all__ = ["DECIMAL", "FREE", "canonical", "describe", "is_known", "is_valid", "pattern"]
 
-FREE = frozenset({"binary", "password", "path"})
+FREE = frozenset({"binary"})
 """Names of forms that any text has."""
 
 _LEAP = "(?:[02468][48]|[2468]0|[13579][26])"  # two digits that 4 divides, but for 00
@@ -70,6 +70,7 @@ _FORMS: Mapping[str, _Form] = {
     "ipv6": _Form("an IPv6 address", "ipaddress:IPv6Address", _IPV6),
     "ipvanyaddress": _Form("an IP address", "pydantic:IPvAnyAddress", _IPV4),
     "uri": _Form("a URL", "pydantic:AnyUrl", rf"https?://{_DOMAIN}(?::[1-9][0-9]{{0,3}})?/[A-Za-z0-9._~/-]{{0,200}}"),
+    "path": _Form("a path", "pathlib:Path", ""),
     "email": _Form("an e-mail address", "", rf"{_WORD}(?:[._+-]{_WORD}){{0,2}}@{_DOMAIN}"),
     "decimal": _Form('a decimal number as text, such as "12.50"', "decimal:Decimal", DECIMAL),
 }
@@ -90,7 +91,8 @@ def describe(name: str) -> str:
 
 def pattern(name: str) -> str | None:
     """The regular expression of what a constrained answer may write, anchored; None where any text will do."""
-    return f"^(?:{_FORMS[name].pattern})$" if name in _FORMS else None
+    text = _FORMS[name].pattern if name in _FORMS else ""
+    return f"^(?:{text})$" if text else None
 
 
 def is_valid(name: str, text: str) -> bool:

@@ -32,6 +32,13 @@ class _Answers(GenerateJsonSchema):
         made.update(_digits(schema, made))
         return made
 
+    def str_schema(self, schema: core_schema.StringSchema) -> JsonSchemaValue:
+        made = super().str_schema(schema)
+        if not schema.get("strip_whitespace") or not (schema.get("min_length") or schema.get("pattern")):
+            return made
+        # White space is stripped before the length is counted, so it must not stand at the edges.
+        return {**made, "stripped": True} if "pattern" in made else {**made, "pattern": r"^\S(?:[\s\S]*\S)?$"}
+
     def date_schema(self, schema: core_schema.DateSchema) -> JsonSchemaValue:
         return {**super().date_schema(schema), **_bounds(schema)}
 
@@ -174,7 +181,7 @@ def _closed(node: Any) -> Any:
             result[key] = value
         elif key not in _ANNOTATIONS:
             result[key] = _closed(value)
-    if "properties" in result:
+    if "properties" in result or "patternProperties" in result:
         result["additionalProperties"] = False
     return result
 

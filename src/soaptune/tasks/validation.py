@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -112,7 +113,8 @@ def _validator(schema: str) -> Any:
 
     library: Any = jsonschema  # parts of its interface have no types
     base = library.Draft202012Validator
-    strict = library.validators.extend(base, type_checker=base.TYPE_CHECKER.redefine("integer", _is_integer))
+    checker = base.TYPE_CHECKER.redefine("integer", _is_integer)
+    strict = library.validators.extend(base, {"pattern": _pattern}, type_checker=checker)
     # With the default registry a remote "$ref" would be fetched from the network.
     registry: Any = cast("Any", referencing).Registry()
     return strict(json.loads(schema), registry=registry, format_checker=_Forms())
@@ -129,6 +131,15 @@ class _Forms:
 
     def conforms(self, instance: object, format: str) -> bool:
         return not isinstance(instance, str) or formats.is_valid(format, instance)
+
+
+def _pattern(_: object, wanted: str, value: object, __: object) -> Iterator[ValidationError]:
+    """``$`` is the end: Python's would also stand before a line break there, which no other engine lets through."""
+    from jsonschema.exceptions import ValidationError
+
+    ends = wanted.endswith("$") and not wanted.endswith("\\$")
+    if isinstance(value, str) and not re.search(wanted[:-1] + r"\Z" if ends else wanted, value):
+        yield ValidationError("the pattern does not match")
 
 
 def _is_integer(_: object, value: object) -> bool:

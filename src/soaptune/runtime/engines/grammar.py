@@ -16,42 +16,37 @@ from functools import lru_cache
 from typing import Any, cast
 
 import torch
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
 
 from soaptune.errors import EngineError
+from soaptune.runtime.engines.json_cursor import Cursor
+from soaptune.runtime.engines.way_out import Vocabulary, way_to_end
+from soaptune.tasks.constrained import grammar_schema, longest_step, pattern_characters
 
 __all__ = ["Processor", "logits_processor", "shortest_answer"]
 
 _ALLOWED = b"\xc8"  # how llguidance marks a token that may come next
-_CLOSERS = ('"', "}", "]", ",", "null", "false", "0", "1")
-"""What is tried first on the way to the end of an answer, in this order; anything else that fits comes after it.
-Digits stand behind the comma, or a number would never end."""
-
-_LONGEST_WAY = 4_096
-_SPARE = 16
-"""How many tokens before the last chance to close an answer every token is checked for leaving enough room."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Vocabulary:
-    """A tokenizer as llguidance sees it. Equal only to itself, so that it can be a key of caches."""
-
-    tokens: LLTokenizer
-    stop: tuple[int, ...]
-    closers: tuple[int, ...]
+_LARGEST_EXPONENT = 2
+"""How many digits an exponent may have: what is larger is no number in JSON's readers."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Grammar:
-    """A compiled schema: a matcher at its start, and the tokens of the shortest answer, the stop token included."""
+    """A compiled schema."""
 
     start: LLMatcher
+    """A matcher at the start."""
     shortest: tuple[int, ...]
+    """The tokens of the shortest answer, the stop token included."""
+    step: int
+    """By how many tokens one token can lengthen the way to the end."""
+    preferred: tuple[int, ...]
+    """The tokens of the characters that the schema's patterns speak of."""
 
 
 _lock = threading.Lock()
-_vocabularies: weakref.WeakKeyDictionary[Any, dict[tuple[int, ...], _Vocabulary]] = weakref.WeakKeyDictionary()
+_vocabularies: weakref.WeakKeyDictionary[Any, dict[tuple[int, ...], Vocabulary]] = weakref.WeakKeyDictionary()
 
 
 class Processor:
@@ -91,12 +86,15 @@ class Processor:
 class _Row:
     """The state of one answer."""
 
-    def __init__(self, vocabulary: _Vocabulary, matcher: LLMatcher, shortest: int, limit: int | None) -> None:
+    def __init__(self, vocabulary: Vocabulary, grammar: _Grammar, matcher: LLMatcher, limit: int | None) -> None:
         self._vocabulary = vocabulary
+        self._grammar = grammar
         self._matcher = matcher
+        self._cursor = Cursor()
         self._left = limit
-        self._zone = shortest + _SPARE
-        self._way: list[int] | None = None
+        self._way: list[int] = list(grammar.shortest)
+        self._on_way = True  # whether the way begins where the answer stands
+        self._look = self._when_to_look(limit) if limit is not None else -1
         self.closed = False
 
     def allowed(self, fresh: Sequence[int], scores: torch.Tensor) -> torch.Tensor:
@@ -107,9 +105,7 @@ class _Row:
             scores: Their logits, shape (vocabulary,).
         """
         if fresh:
-            self._matcher.consume_tokens(list(fresh))
-            if self._left is not None:
-                self._left -= len(fresh)
+            self._take(list(fresh))
         if self.closed:
             return self._only(self._next_on_the_way(), scores)
         marks = b"" if self._matcher.is_error() else self._matcher.compute_logit_bias()
@@ -117,25 +113,51 @@ class _Row:
             # The answer is complete, or llguidance gave up (a schema that is too complex) and it cannot be led on.
             return self._only(None, scores)
         allowed = _as_mask(marks, scores)
-        if self._left is None or self._left > self._zone:
+        barred = [token for token in _barred(self._vocabulary, self._cursor) if token < len(allowed)]
+        if barred:
+            allowed[barred] = False
+        if self._left is None or self._left > self._look:
+            self._on_way = False
             return allowed
         return self._with_room_to_end(allowed, scores, self._left)
 
+    def _take(self, fresh: list[int]) -> None:
+        self._matcher.consume_tokens(fresh)
+        written = [token for token in fresh if token not in self._vocabulary.stop]
+        if written:
+            self._cursor.feed(self._vocabulary.tokens.decode_bytes(written))
+        if self._left is not None:
+            self._left -= len(fresh)
+
+    def _when_to_look(self, left: int) -> int:
+        """With how many tokens left the way to the end must be looked for again, so that room for it is kept."""
+        spare = (left - len(self._way)) // (self._grammar.step + 1) - 1
+        return left if spare <= 0 else left - spare
+
     def _with_room_to_end(self, allowed: torch.Tensor, scores: torch.Tensor, left: int) -> torch.Tensor:
         """Near the end: takes the model's choice when the answer can still be closed after it, else begins to close."""
+        way = self._way if self._on_way else self._way_from(self._matcher.deep_copy(), self._cursor.copy())
+        self._on_way = False
+        if way is not None:
+            self._way = way
+            self._look = self._when_to_look(left)
+            if self._look < left:
+                return allowed
         choice = int(scores.masked_fill(~allowed, float("-inf")).argmax())
         if choice in self._vocabulary.stop:
             return self._only(choice, scores)
-        ahead = self._matcher.deep_copy()
+        ahead, cursor = self._matcher.deep_copy(), self._cursor.copy()
         ahead.consume_token(choice)
-        way = _way_to_end(self._vocabulary, ahead)
-        if way is not None and len(way) < left:
-            self._way = way
+        cursor.feed(self._vocabulary.tokens.decode_bytes([choice]))
+        after = self._way_from(ahead, cursor)
+        if after is not None and len(after) < left:
+            self._way, self._on_way = after, True
             return self._only(choice, scores)
-        if self._way is None:  # the zone begins here
-            self._way = _way_to_end(self._vocabulary, self._matcher.deep_copy()) or []
         self.closed = True
         return self._only(self._next_on_the_way(), scores)
+
+    def _way_from(self, matcher: LLMatcher, cursor: Cursor) -> list[int] | None:
+        return way_to_end(self._vocabulary, matcher, cursor, self._grammar.preferred)
 
     def _next_on_the_way(self) -> int | None:
         return self._way.pop(0) if self._way else None
@@ -145,6 +167,29 @@ class _Row:
         mask = torch.zeros(scores.shape[-1], dtype=torch.bool, device=scores.device)
         mask[list(self._vocabulary.stop) if token is None else [token]] = True
         return mask
+
+
+def _barred(vocabulary: Vocabulary, cursor: Cursor) -> list[int]:
+    """The tokens that no grammar rules out, but that would make an answer which cannot be read.
+
+    These are a key that stands in its object already, and a number beyond what a float holds.
+    """
+    if cursor.number:
+        return [token for token, text in vocabulary.numeric if _is_too_large(cursor.number + text)]
+    taken, so_far = cursor.taken, cursor.string
+    if not taken:
+        return []
+    if so_far is None:
+        whole = [b'"' + key + b'"' for key in taken]
+        return [token for token, text in vocabulary.quoting if any(key in text for key in whole)]
+    rests = tuple(key[len(so_far) :] + b'"' for key in taken if key.startswith(so_far))
+    return [token for token, text in vocabulary.quoting if text.startswith(rests)] if rests else []
+
+
+def _is_too_large(number: bytes) -> bool:
+    _, mark, exponent = number.lower().partition(b"e")
+    digits = exponent.lstrip(b"+-")
+    return bool(mark) and digits[: _LARGEST_EXPONENT + 1].isdigit() and len(digits) > _LARGEST_EXPONENT
 
 
 def logits_processor(
@@ -173,7 +218,7 @@ def logits_processor(
     vocabulary, grammar = _prepared(tokenizer, schema, stop)
     with _lock:  # a matcher must not be used by two threads at once
         copies = [grammar.start.deep_copy() for _ in range(batch)]
-    return Processor([_Row(vocabulary, copy, len(grammar.shortest), limit) for copy in copies])
+    return Processor([_Row(vocabulary, grammar, copy, limit) for copy in copies])
 
 
 def shortest_answer(tokenizer: Any, schema: Mapping[str, Any], *, stop: Iterable[int] | None = None) -> int:
@@ -190,7 +235,7 @@ def shortest_answer(tokenizer: Any, schema: Mapping[str, Any], *, stop: Iterable
     return len(_prepared(tokenizer, schema, stop)[1].shortest)
 
 
-def _prepared(tokenizer: Any, schema: Mapping[str, Any], stop: Iterable[int] | None) -> tuple[_Vocabulary, _Grammar]:
+def _prepared(tokenizer: Any, schema: Mapping[str, Any], stop: Iterable[int] | None) -> tuple[Vocabulary, _Grammar]:
     ends = tuple(sorted(stop)) if stop is not None else (int(tokenizer.eos_token_id),)
     with _lock:
         known = _vocabularies.setdefault(tokenizer, {})
@@ -200,53 +245,37 @@ def _prepared(tokenizer: Any, schema: Mapping[str, Any], stop: Iterable[int] | N
         return known[ends], _compiled(known[ends], json.dumps(schema))
 
 
-def _vocabulary(tokenizer: Any, stop: tuple[int, ...]) -> _Vocabulary:
+def _vocabulary(tokenizer: Any, stop: tuple[int, ...]) -> Vocabulary:
     try:
         tokens = from_tokenizer(tokenizer, eos_token=list(stop))
     except ValueError as error:
         raise EngineError(f"constrained decoding cannot read this tokenizer: {error}") from error
-    spelled = [tokens.tokenize_str(text) for text in _CLOSERS]
-    return _Vocabulary(tokens, stop, tuple(ids[0] for ids in spelled if ids))
+    return Vocabulary(tokens, stop, tokens.vocab_size)
 
 
 @lru_cache(maxsize=64)
-def _compiled(vocabulary: _Vocabulary, schema: str) -> _Grammar:
+def _compiled(vocabulary: Vocabulary, schema: str) -> _Grammar:
     try:
+        # What Python's json writes and JSON does not have, such as NaN, is refused here.
+        said = json.loads(schema, parse_constant=_no_json)
         grammar = LLMatcher.grammar_from_json_schema(
-            schema, overrides={"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
+            json.dumps(grammar_schema(said)),
+            overrides={"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False},
         )
-    except ValueError as error:  # what Python's json writes and JSON does not have, such as NaN
+    except ValueError as error:
         raise EngineError("the JSON Schema is not JSON") from error
     start = LLMatcher(vocabulary.tokens, grammar, log_level=0)
     if start.is_error():
         raise EngineError(f"llguidance cannot follow the JSON Schema: {start.get_error().splitlines()[0]}")
-    shortest = _way_to_end(vocabulary, start.deep_copy())
+    preferred = tuple(vocabulary.characters[c] for c in pattern_characters(said) if c in vocabulary.characters)
+    shortest = way_to_end(vocabulary, start.deep_copy(), Cursor(), preferred)
     if shortest is None:
         raise EngineError("no answer can be found that fits the JSON Schema")
-    return _Grammar(start, tuple(shortest))
+    return _Grammar(start, tuple(shortest), longest_step(said), preferred)
 
 
-def _way_to_end(vocabulary: _Vocabulary, matcher: LLMatcher) -> list[int] | None:
-    """A short way from a state to a complete answer, as tokens with the stop token; None when there is none.
-
-    Args:
-        vocabulary: The tokens.
-        matcher: At the state; it is used up.
-    """
-    way: list[int] = []
-    while len(way) < _LONGEST_WAY and not matcher.is_error():
-        if matcher.is_accepting():
-            return [*way, vocabulary.stop[0]]
-        tokens = matcher.compute_ff_tokens()
-        if not tokens:
-            marks = matcher.compute_logit_bias()
-            first = marks.find(_ALLOWED)
-            if first < 0:
-                return None
-            tokens = [next((token for token in vocabulary.closers if marks[token] == _ALLOWED[0]), first)]
-        matcher.consume_tokens(tokens)
-        way += tokens
-    return None
+def _no_json(_: str) -> Any:
+    raise ValueError
 
 
 def _as_mask(marks: bytes, scores: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,176 @@
+"""The way to the end of a constrained answer: a short valid completion from wherever the answer has come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llguidance import LLMatcher, LLTokenizer
+
+from soaptune.runtime.engines.json_cursor import Cursor
+
+__all__ = ["Vocabulary", "way_to_end"]
+
+_ALLOWED = 0xC8  # how llguidance marks a token that may come next
+_STRUCTURE = ("}", "]", ",", "null", "false", "true", *"0123456789-", '"', "[", "{", ":", " ")
+"""What is tried outside of strings on the way to the end, in this order: what closes before what opens."""
+_NUMBER_ENDS = ("}", "]", ",")
+_FILLERS = ("a", "0", "A", " ", "-", ".")
+"""Characters of which a text is lengthened first that is too short to end."""
+_LONGEST_WAY = 8_192
+_LONGEST_FILL = 4_096
+_DEEPEST = 256
+_WIDEST = 12
+_CANDIDATES = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """A tokenizer as llguidance sees it. Equal only to itself, so that it can be a key of caches."""
+
+    tokens: LLTokenizer
+    stop: tuple[int, ...]
+    size: int
+    """How many tokens there are."""
+    characters: dict[str, int] = field(init=False)
+    """The token of each character of ASCII that has one of its own."""
+    structure: tuple[int, ...] = field(init=False)
+    number_ends: tuple[int, ...] = field(init=False)
+    quoting: tuple[tuple[int, bytes], ...] = field(init=False)
+    """The tokens that hold a quote, with their bytes."""
+    numeric: tuple[tuple[int, bytes], ...] = field(init=False)
+    """The tokens that begin as a number may go on, with their bytes."""
+
+    def __post_init__(self) -> None:
+        spelled = [self.tokens.tokenize_str(chr(code)) for code in range(0x20, 0x7F)]
+        characters = {chr(0x20 + place): ids[0] for place, ids in enumerate(spelled) if len(ids) == 1}
+        structure = [self.tokens.tokenize_str(text) for text in _STRUCTURE]
+        texts = [(token, self.tokens.decode_bytes([token])) for token in range(self.size) if token not in self.stop]
+        values: dict[str, Any] = {
+            "characters": characters,
+            "structure": tuple(ids[0] for ids in structure if ids),
+            "number_ends": tuple(characters[end] for end in _NUMBER_ENDS if end in characters),
+            "quoting": tuple((token, text) for token, text in texts if b'"' in text),
+            "numeric": tuple((token, text) for token, text in texts if text[:1] in b"0123456789+-.eE" and text),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def way_to_end(
+    vocabulary: Vocabulary, matcher: LLMatcher, cursor: Cursor, preferred: Sequence[int] = ()
+) -> list[int] | None:
+    """A short way from a state to a complete answer, as tokens with the stop token; None when none is found.
+
+    Args:
+        vocabulary: The tokens.
+        matcher: At the state; it is used up.
+        cursor: Where the text stands; it is used up.
+        preferred: Tokens of the characters that the schema's patterns speak of.
+    """
+    way: list[int] = []
+    while len(way) < _LONGEST_WAY and not matcher.is_error():
+        if matcher.is_accepting():
+            return [*way, vocabulary.stop[0]]
+        tokens = matcher.compute_ff_tokens() or _next(vocabulary, matcher, cursor, preferred)
+        if not tokens or not matcher.consume_tokens(tokens):
+            return None
+        cursor.feed(vocabulary.tokens.decode_bytes(tokens))
+        way += tokens
+    return None
+
+
+def _next(vocabulary: Vocabulary, matcher: LLMatcher, cursor: Cursor, preferred: Sequence[int]) -> list[int]:
+    """The next tokens of the way, where several are possible."""
+    quote = vocabulary.characters['"']
+    if cursor.string is not None:
+        return _reach(vocabulary, matcher, _Goal(vocabulary, (quote,), cursor), preferred)
+    if cursor.number:
+        return _reach(vocabulary, matcher, _Goal(vocabulary, vocabulary.number_ends, cursor), preferred)
+    for token in vocabulary.structure:
+        if matcher.validate_tokens([token]) == 1:
+            return [token]
+    allowed = _allowed(matcher)
+    return allowed[:1]
+
+
+class _Goal:
+    """What ends the string or the number that is being written."""
+
+    def __init__(self, vocabulary: Vocabulary, ends: Sequence[int], cursor: Cursor) -> None:
+        self._ends = ends
+        self._taken = cursor.taken if cursor.string is not None else frozenset[bytes]()
+        self._so_far = cursor.string or b""
+        self._tokens = vocabulary.tokens
+
+    def end(self, path: Sequence[int], matcher: LLMatcher, last: Sequence[int] = ()) -> int | None:
+        """The token that ends it after a path, or None; the matcher has yet to take the last tokens of the path."""
+        if self._taken and self._so_far + self._tokens.decode_bytes([*path, *last]) in self._taken:
+            return None  # the key stands in its object already
+        wanted = len(last) + 1
+        return next((end for end in self._ends if matcher.validate_tokens([*last, end]) == wanted), None)
+
+
+def _reach(vocabulary: Vocabulary, matcher: LLMatcher, goal: _Goal, preferred: Sequence[int]) -> list[int]:
+    """The tokens up to and with the one that ends a string or a number; empty when none are found."""
+    end = goal.end([], matcher)
+    if end is not None:
+        return [end]
+    fillers = [vocabulary.characters[text] for text in _FILLERS if text in vocabulary.characters]
+    return (
+        _filled(matcher, goal, fillers, 32)
+        or _searched(vocabulary, matcher, goal, preferred)
+        or _filled(matcher, goal, fillers, _LONGEST_FILL)
+    )
+
+
+def _filled(matcher: LLMatcher, goal: _Goal, fillers: Sequence[int], most: int) -> list[int]:
+    """Tries one character over and over."""
+    live = [(filler, matcher.deep_copy()) for filler in fillers]
+    for count in range(1, most + 1):
+        live = [(filler, state) for filler, state in live if state.validate_tokens([filler]) == 1]
+        if not live:
+            break
+        for filler, state in live:
+            state.consume_token(filler)
+            end = goal.end([filler] * count, state)
+            if end is not None:
+                return [*[filler] * count, end]
+    return []
+
+
+def _searched(vocabulary: Vocabulary, matcher: LLMatcher, goal: _Goal, preferred: Sequence[int]) -> list[int]:
+    """Goes through the texts by their length. Of those of one length after which the same may come, one is enough."""
+    level: list[tuple[list[int], LLMatcher]] = [([], matcher)]
+    for _ in range(_DEEPEST):
+        following: dict[bytes, tuple[list[int], LLMatcher]] = {}
+        for path, state in level:
+            choices = list(_choices(vocabulary, state, preferred))
+            for token in choices:
+                end = goal.end(path, state, [token])
+                if end is not None:
+                    return [*path, token, end]
+            for token in choices:
+                ahead = state.deep_copy()
+                if ahead.consume_token(token):
+                    following.setdefault(ahead.compute_logit_bias(), ([*path, token], ahead))
+        level = list(following.values())[:_WIDEST]
+        if not level:
+            break
+    return []
+
+
+def _choices(vocabulary: Vocabulary, matcher: LLMatcher, preferred: Sequence[int]) -> Iterator[int]:
+    marks = matcher.compute_logit_bias()
+    quote, escape = (vocabulary.characters.get(text) for text in '"\\')
+    plain = [t for t in vocabulary.characters.values() if marks[t] == _ALLOWED and t not in (quote, escape)]
+    if len(plain) > _CANDIDATES:
+        first = {*preferred, *(vocabulary.characters[text] for text in _FILLERS if text in vocabulary.characters)}
+        plain = [token for token in plain if token in first]
+    # Where no plain character fits, it may be one beyond ASCII or an escape.
+    return iter(plain or _allowed(matcher)[:_CANDIDATES])
+
+
+def _allowed(matcher: LLMatcher) -> list[int]:
+    return [token for token, mark in enumerate(matcher.compute_logit_bias()) if mark == _ALLOWED]

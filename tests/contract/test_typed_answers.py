@@ -1,0 +1,247 @@
+"""Whatever class a task has: what `check` lets through works from the row to the constrained answer, and back."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, Any, Literal, Optional, Union
+from uuid import UUID
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from pydantic import (
+    UUID4,
+    AwareDatetime,
+    BaseModel,
+    Field,
+    HttpUrl,
+    Json,
+    NaiveDatetime,
+    StringConstraints,
+    create_model,
+)
+
+from soaptune.handles.readers.rows import RawRows, wanted_columns, well_formed
+from soaptune.runtime.engines.grammar import logits_processor, shortest_answer
+from soaptune.tasks import Task
+
+EXAMPLES = int(os.environ.get("SOAPTUNE_TYPED_EXAMPLES", "110"))
+"""How many classes are drawn; a soak sets more."""
+
+
+class Color(Enum):
+    RED = "red"
+    GREEN = "green"
+
+
+class Level(Enum):
+    LOW = 1
+    HIGH = 2
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int = Field(default=9, ge=0, le=9)
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    name: str
+
+
+class Tree(BaseModel):
+    word: Annotated[str, Field(pattern=r"^[a-z]{2,4}$")]
+    children: list[Tree] = []
+
+
+LEAVES: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "date": date,
+    "datetime": datetime,
+    "aware datetime": AwareDatetime,
+    "naive datetime": NaiveDatetime,
+    "time": time,
+    "timedelta": timedelta,
+    "uuid": UUID,
+    "uuid4": UUID4,
+    "bytes": bytes,
+    "ipv4": IPv4Address,
+    "ipv6": IPv6Address,
+    "url": HttpUrl,
+    "decimal": Decimal,
+    "positive decimal": Annotated[Decimal, Field(gt=0, max_digits=6, decimal_places=2)],
+    "decimal of digits": Annotated[Decimal, Field(ge=0, max_digits=4)],
+    "enum": Color,
+    "enum of numbers": Level,
+    "literal": Literal["low", "high"],
+    "literal of digits": Literal["1", "2", "true", "null"],
+    "mixed literal": Literal["a", 1, None],
+    "more than": Annotated[float, Field(gt=0)],
+    "between": Annotated[float, Field(gt=0, lt=1)],
+    "at least": Annotated[int, Field(ge=10, le=99)],
+    "multiple": Annotated[int, Field(multiple_of=5, gt=0)],
+    "pattern": Annotated[str, Field(pattern=r"\d+")],
+    "whole pattern": Annotated[str, Field(pattern=r"^[A-Z]{3}-\d{4}$")],
+    "email-like pattern": Annotated[str, Field(pattern=r"^[^@\s]+@[a-z]+\.[a-z]{2,}$")],
+    "length": Annotated[str, Field(min_length=3, max_length=8)],
+    "long text": Annotated[str, Field(min_length=40)],
+    "stripped": Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)],
+    "discriminated union": Annotated[Cat | Dog, Field(discriminator="kind")],
+    "nested": Dog,
+    "recursive": Tree,
+    "any": Any,
+}
+REFUSED: dict[str, Any] = {
+    "set": set[str],
+    "bound of a date": Annotated[date, Field(ge=date(2024, 1, 1))],
+    "bound of a decimal": Annotated[Decimal, Field(lt=10)],
+    "keys of numbers": dict[int, str],
+    "edge of a word": Annotated[str, Field(pattern=r"\bfoo\b")],
+    "json": Json[Any],
+    "nothing between": Annotated[int, Field(gt=1, lt=2)],
+    "share of a float": Annotated[float, Field(multiple_of=0.1)],
+    "complex": complex,
+}
+WRAPPERS = [
+    "optional", "list", "bounded list", "dict", "dict of few keys", "dict of size", "tuple", "union", "model",
+    "default", "default factory",
+]  # fmt: skip
+
+
+class Drawn:
+    """One class, and what it is made of."""
+
+    def __init__(self, model: type[BaseModel], constructs: list[str], bad: set[str]) -> None:
+        self.model = model
+        self.constructs = constructs
+        self.bad = bad
+
+    def __repr__(self) -> str:
+        return f"{self.model.__name__}({self.model.model_fields})"
+
+
+@st.composite
+def types(draw: st.DrawFn, depth: int = 2) -> tuple[Any, list[str]]:
+    """A type with the names of what it is made of."""
+    leaf = draw(st.sampled_from(list(LEAVES)))
+    if depth == 0 or draw(st.integers(0, 2)) == 0:
+        return LEAVES[leaf], [leaf]
+    wrapper = draw(st.sampled_from(WRAPPERS[:-2]))
+    inner, names = draw(types(depth=depth - 1))
+    if wrapper == "union":
+        other, more = draw(types(depth=depth - 1))
+        return Union[inner, other], [wrapper, *names, *more]  # noqa: UP007
+    if wrapper == "tuple":
+        other, more = draw(types(depth=depth - 1))
+        return tuple[inner, other], [wrapper, *names, *more]
+    made: dict[str, Any] = {
+        "optional": Optional[inner],  # noqa: UP045
+        "list": list[inner],
+        "bounded list": Annotated[list[inner], Field(min_length=1, max_length=3)],
+        "dict": dict[str, inner],
+        "dict of few keys": dict[Literal["a", "b"], inner],
+        "dict of size": Annotated[dict[str, inner], Field(min_length=2)],
+        "model": create_model("Inner", x=(inner, ...), y=(int, 3)),
+    }
+    return made[wrapper], [wrapper, *names]
+
+
+@st.composite
+def classes(draw: st.DrawFn) -> Drawn:
+    """A class of one to four fields."""
+    fields: dict[str, Any] = {}
+    constructs: list[str] = []
+    bad: set[str] = set()
+    for place in range(draw(st.integers(1, 6))):
+        kind, names = draw(types())
+        how = draw(st.sampled_from(["required", "required", "default", "default factory"]))
+        if how == "default":
+            fields[f"f{place}"] = (Optional[kind], None)  # noqa: UP045
+        elif how == "default factory":
+            fields[f"f{place}"] = (list[kind], Field(default_factory=list))
+        else:
+            fields[f"f{place}"] = (kind, ...)
+        constructs += names if how == "required" else [how, *names]
+    if draw(st.integers(0, 4)) == 4:
+        refused = draw(st.sampled_from(list(REFUSED)))
+        fields["bad"] = (REFUSED[refused], ...)
+        bad.add("bad")
+        constructs.append(refused)
+    return Drawn(create_model("Drawn", **fields), constructs, bad)
+
+
+def answered(tokenizer: Any, schema: dict[str, Any], *, limit: int, seed: int) -> str:
+    """What a model of pure noise answers within a limit."""
+    generator = torch.Generator().manual_seed(seed)
+    processor = logits_processor(tokenizer, schema, 1, limit=limit)
+    answer: list[int] = []
+    while len(answer) < limit and tokenizer.eos_token_id not in answer:
+        noise = torch.randn(1, len(tokenizer), generator=generator)
+        answer.append(int(processor(torch.tensor([[5, *answer]]), noise).argmax()))
+    assert answer[-1] == tokenizer.eos_token_id, "the answer was not led to its end"
+    return tokenizer.decode(answer[:-1])
+
+
+def loaded(task: Task[Any], outputs: dict[str, Any]) -> str:
+    """The text that training would take from a row with types."""
+    rows = RawRows("rows")
+    rows.add({"text": "t", **outputs}, line=1)
+    wanted = wanted_columns(task.spec(), {}, allow_empty=task.output_fields, make_ids=True)
+    table, _ = well_formed(rows, wanted, task=task, split="train", bad_rows="error")
+    return task.answer(task.outputs(table.to_pylist()[0]))
+
+
+@pytest.mark.timeout(0 if EXAMPLES > 500 else 300)
+def test_what_check_lets_through_works_to_the_end(random_tokenizer: Any) -> None:
+    drawn: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
+
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(classes(), st.integers(0, 2**31), st.integers(1, 60))
+    def each(made: Drawn, seed: int, more: int) -> None:
+        drawn.update(set(made.constructs))
+        task: Task[Any] = Task(
+            name="drawn", system_prompt="s", user_template="{text}", output=made.model,
+            rubric=dict.fromkeys(made.model.model_fields, "right"),
+        )  # fmt: skip
+        found = {violation.path.split(".")[1].rstrip("[]") for violation in task.check()}
+        assert found == made.bad
+        if found:
+            return
+        inside = Task.from_spec(task.spec())
+        schema = task.schema()
+        least = shortest_answer(random_tokenizer, schema)
+        for limit in (least, least + more, least + 250):
+            text = answered(random_tokenizer, schema, limit=limit, seed=seed)
+            note(text)
+            value = task.parse(text)
+            raw = inside.parse(text)
+            target = task.answer(value)
+            assert task.answer(raw) == inside.answer(raw) == target
+            assert task.parse(target) == value
+            assert [turn["content"] for turn in task.messages({"text": text})] == ["s", text]
+            answers["read"] += 1
+            if "\\u0000" not in text:
+                assert loaded(task, raw) == target
+                answers["loaded"] += 1
+
+    each()
+    print(f"\n{answers['read']} answers read, {answers['loaded']} loaded; classes drawn with:")
+    for name in (*LEAVES, *WRAPPERS, *REFUSED):
+        print(f"  {name}: {drawn[name]}")
+    assert not [name for name in (*LEAVES, *WRAPPERS, *REFUSED) if not drawn[name]]
