@@ -155,10 +155,12 @@ def test_two_processes_with_one_key_leave_one_job(
 ) -> None:
     from soaptune.snowflake.jobs import submission
 
-    first = backend.submit(_spec("import time; time.sleep(600)"), key="k")
+    script = "import time; print('up', flush=True); time.sleep(600)"
+    first = backend.submit(_spec(script), key="k")
+    assert next(iter(first.logs(follow=True))) == "up"  # it has read its files, which are now sent again
     with monkeypatch.context() as patched:  # the other process has looked before the first one sent
         patched.setattr(submission.Submitter, "_was_sent", lambda *_: False)
-        second = backend.submit(_spec("import time; time.sleep(600)"), key="k")
+        second = backend.submit(_spec(script), key="k")
 
     assert _submissions(account) == 2
     assert _services(backend) == 1
