@@ -5,7 +5,9 @@ Every fixture gives absolute paths, so that the tests run from any working direc
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -31,13 +33,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return min(cores, MAX_WORKERS) if cores > 1 else 0
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """Sets the environment before any test module, and with it a library that reads it once, is imported."""
-    caches = tempfile.TemporaryDirectory(prefix="soaptune-tests-", ignore_cleanup_errors=True)
-    config.add_cleanup(caches.cleanup)
+    caches = tempfile.mkdtemp(prefix="soaptune-tests-")
+    # A worker does not always get to pytest's own cleanup.
+    atexit.register(shutil.rmtree, caches, ignore_errors=True)
     os.environ.update(
         HF_HUB_OFFLINE="1",
-        HF_HOME=caches.name,
+        HF_HOME=caches,
         TOKENIZERS_PARALLELISM="false",
         WANDB_MODE="disabled",
     )

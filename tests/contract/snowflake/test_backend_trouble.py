@@ -81,7 +81,8 @@ def test_a_file_that_does_not_go_up_is_sent_again(backend: SnowflakeBackend, acc
 
 
 def test_an_expired_session_is_replaced_without_a_word(backend: SnowflakeBackend, account: Any) -> None:
-    job = backend.submit(_spec())
+    job = backend.submit(_spec("print('up', flush=True); import time; time.sleep(0.4)"))
+    assert next(iter(job.logs(follow=True))) == "up"  # the job has logged in: its session is not the client's
     for renewable in (True, False):
         account.faults.expire_session(renewable=renewable)
         assert job.status in ("pending", "running", "done")

@@ -133,7 +133,8 @@ class Server:
             return _failure("390189", text)
         warehouse = (job.warehouse or "") if job else unquoted(wanted.get("warehouse") or account.warehouse)
         connection = account.fake.connect()
-        session = Session(connection, account.user, role, warehouse if warehouse in account.warehouses else None)
+        known_warehouse = warehouse if warehouse in account.warehouses else None
+        session = Session(connection, account.user, role, known_warehouse, of_job=job is not None)
         session.enter(wanted.get("databaseName"), wanted.get("schemaName"))
         self._sessions[session.token] = session
         self._masters[session.master_token] = session
