@@ -7,6 +7,10 @@ between calls; ``-R`` skips the installation as well.
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nox
@@ -14,10 +18,12 @@ import nox
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "typecheck", "docs", "tests"]
+nox.options.sessions = ["lint", "typecheck", "docs", "tests", "compat"]
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+OTHER_PYTHONS = ("3.10", "3.12", "3.13")
+"""What we promise beside the version that everything is tested with."""
 
 
 def install(session: nox.Session, *what: str, groups: tuple[str, ...] = ()) -> None:
@@ -37,6 +43,48 @@ def tests(session: nox.Session) -> None:
     """The tests, all of them; what follows ``--`` goes to pytest (``-- -m "not e2e"`` leaves out what trains)."""
     install(session, ".[all]", groups=("test", "pretrain"))
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """What is long by nature, and what only a long run shows; `tests` has a fast part of each."""
+    install(session, ".[all]", groups=("test", "pretrain"))
+    session.run("pytest", "--soak", *session.posargs)
+
+
+@nox.session(python=False)
+def compat(session: nox.Session) -> None:
+    """The unit tests, without PyTorch, on the other Pythons that start here; the rest is reported as untested."""
+    for version in OTHER_PYTHONS:
+        python = interpreter(version)
+        if python is None:
+            session.warn(f"Python {version}: untested, none was found that starts (on PATH, or installed by pyenv)")
+            continue
+        folder = ROOT / ".nox" / f"compat-{version}"
+        within = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+        if not Path(within).exists():
+            session.run(sys.executable, "-m", "virtualenv", "-q", "-p", python, str(folder))
+        groups = nox.project.dependency_groups(PYPROJECT, "unit")
+        pip = (within, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", "constraints.txt")
+        session.run_install(*pip, ".[serve,snowflake]", *groups)
+        session.log(f"Python {version}: {python}")
+        session.run(within, "-m", "pytest", "tests/unit", *session.posargs)
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of a version that starts: the one on PATH, or one that pyenv has installed."""
+    root = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()
+    installed = map(str, sorted(root.glob(f"versions/{version}.*/bin/python")))
+    for candidate in (f"python{version}", *installed):
+        path = shutil.which(candidate)
+        if path is None:
+            continue
+        # One on PATH may be a shim of pyenv's that starts nothing.
+        code = "import sys; print('{}.{}'.format(*sys.version_info))"
+        done = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False)
+        if done.stdout.strip() == version:
+            return path
+    return None
 
 
 @nox.session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,30 @@ if TYPE_CHECKING:
 
 # Fakesnow needs Python 3.11; below it there is no emulator.
 collect_ignore_glob = [] if importlib.util.find_spec("fakesnow") else ["test_*.py"]
+
+
+@pytest.fixture(autouse=True)
+def jobs_are_looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An emulated job takes a second, not hours: whoever waits for one looks more often than every three seconds."""
+    from soaptune.snowflake.jobs.job import SnowflakeJob
+
+    monkeypatch.setattr(SnowflakeJob, "LONGEST_PAUSE", 0.2)
+
+
+@pytest.fixture
+def the_sdk_looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a service comes up the SDK sleeps for two and for five seconds between its looks at it."""
+    from snowflake.ml.model._client.ops import service_ops
+
+    class Clock:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(time, name)
+
+        def sleep(self, seconds: float) -> None:
+            time.sleep(min(seconds, 0.1))
+
+    monkeypatch.setattr(service_ops, "time", Clock())
+    monkeypatch.setattr(service_ops, "LOG_POLL_INTERVAL_SECONDS", 0.1)
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,8 @@ def test_a_file_that_does_not_go_up_is_sent_again(backend: SnowflakeBackend, acc
 
 
 def test_an_expired_session_is_replaced_without_a_word(backend: SnowflakeBackend, account: Any) -> None:
-    job = backend.submit(_spec())
+    job = backend.submit(_spec("print('up', flush=True); import time; time.sleep(0.4)"))
+    assert next(iter(job.logs(follow=True))) == "up"  # the job has logged in: its session is not the client's
     for renewable in (True, False):
         account.faults.expire_session(renewable=renewable)
         assert job.status in ("pending", "running", "done")
@@ -155,10 +156,12 @@ def test_two_processes_with_one_key_leave_one_job(
 ) -> None:
     from soaptune.snowflake.jobs import submission
 
-    first = backend.submit(_spec("import time; time.sleep(600)"), key="k")
+    script = "import time; print('up', flush=True); time.sleep(600)"
+    first = backend.submit(_spec(script), key="k")
+    assert next(iter(first.logs(follow=True))) == "up"  # it has read its files, which are now sent again
     with monkeypatch.context() as patched:  # the other process has looked before the first one sent
         patched.setattr(submission.Submitter, "_was_sent", lambda *_: False)
-        second = backend.submit(_spec("import time; time.sleep(600)"), key="k")
+        second = backend.submit(_spec(script), key="k")
 
     assert _submissions(account) == 2
     assert _services(backend) == 1

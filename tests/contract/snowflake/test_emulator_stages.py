@@ -54,6 +54,20 @@ def test_a_file_is_compressed_and_overwritten(shared_session: Session, stage: st
         assert _read(shared_session, f"{stage}/x/a.txt.gz", decompress=True) == text.encode()
 
 
+def test_who_reads_a_file_that_is_replaced_reads_the_old_one_to_its_end(
+    shared_account: Account, shared_session: Session, stage: str, tmp_path: Path
+) -> None:
+    def put(text: bytes) -> None:
+        shared_session.file.put_stream(io.BytesIO(text), f"{stage}/in/it.txt", auto_compress=False, overwrite=True)
+
+    put(b"the old one")
+    [path] = shared_account.root.rglob("it.txt")
+    with path.open("rb") as file:
+        put(b"something else")
+        assert file.read() == b"the old one"
+    assert _read(shared_session, f"{stage}/in/it.txt") == b"something else"
+
+
 def test_a_path_on_a_stage_is_a_prefix(shared_session: Session, stage: str) -> None:
     for name in ("job1/a", "job10/b", "other/c"):
         shared_session.file.put_stream(io.BytesIO(b"x"), f"{stage}/{name}", auto_compress=False)

@@ -19,6 +19,8 @@ from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.handles.endpoint import SnowflakeEndpoint
 from soaptune.tasks import Task
 
+pytestmark = pytest.mark.usefixtures("the_sdk_looks_often")
+
 
 class Booking(BaseModel):
     people: int

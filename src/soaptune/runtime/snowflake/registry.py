@@ -23,7 +23,7 @@ CUDA = "12.4"
 
 _PACKED = ("torch", "transformers", "tokenizers", "safetensors", "llguidance", "pydantic", "typing_extensions")
 _PACKED_TOO = ("PyYAML", "jsonschema", "rich", "filelock", "numpy")
-_PAUSE = 5.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _GONE = {"FAILED", "INTERNAL_ERROR", "DELETING", "DELETED", "DONE"}
 
 
@@ -173,7 +173,7 @@ def serve_version(connection: Connection, plan: ServePayload, home: tuple[str, s
         BackendError: A service of that name serves another model, or it does not come up.
     """
     name = Name(*home, plan.object_name)
-    end = time.monotonic() + plan.startup_seconds
+    end, pause = time.monotonic() + plan.startup_seconds, _SHORTEST_PAUSE
     made: bool = connection.call(f"making the service {name}", lambda session: _make(connection, session, plan, name))
     while True:
         found = connection.call(f"looking at the service {name}", lambda session: _service(session, plan, name))
@@ -195,7 +195,8 @@ def serve_version(connection: Connection, plan: ServePayload, home: tuple[str, s
                 f"the service {name} was {status} after {plan.startup_seconds:g} s and was dropped; a longer "
                 "startup_timeout gives its image and its model more time"
             )
-        time.sleep(_PAUSE)
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
 def _make(connection: Connection, session: Any, plan: ServePayload, name: Name) -> bool:

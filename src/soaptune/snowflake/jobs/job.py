@@ -147,7 +147,7 @@ class SnowflakeJob(Job[Any]):
                 late = late or time.monotonic() + _LATE
                 if time.monotonic() >= late:
                     return
-            time.sleep(1.0)
+            time.sleep(min(1.0, self.LONGEST_PAUSE))
 
     def cancel(self) -> None:
         """Stops the job.

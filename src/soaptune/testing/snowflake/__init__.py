@@ -21,6 +21,7 @@ def emulated_snowflake(
     *,
     ai_complete: Callable[[str, str, dict[str, Any] | None], str | None] | None = None,
     install_requirements: bool = False,
+    fresh_processes: bool = False,
     user: str = "TEST_USER",
     password: str = "token",
     role: str = "TEST_ROLE",
@@ -35,6 +36,8 @@ def emulated_snowflake(
             returns the text, or None for NULL. What it raises fails the statement.
         install_requirements: Whether jobs really install their requirements, which takes a network; without it they
             are checked against this environment.
+        fresh_processes: Whether the SDK's launcher is a fresh process in each job. Without it, it is a fork of one that
+            has imported the SDK already, where that is possible (Linux) and the same.
         user: The user who may log in.
         password: The user's password or token.
         role: The user's role.
@@ -45,7 +48,12 @@ def emulated_snowflake(
     from soaptune.testing.snowflake.account import Account
 
     account = Account(
-        ai_complete=ai_complete, install_requirements=install_requirements, user=user, password=password, role=role
+        ai_complete=ai_complete,
+        install_requirements=install_requirements,
+        fresh_processes=fresh_processes,
+        user=user,
+        password=password,
+        role=role,
     )
     try:
         yield account

@@ -83,6 +83,7 @@ class Account:
         role: The role that owns what is there from the start.
         database: The database that exists from the start, with `schema`, and `warehouse` beside it.
         install_requirements: Whether jobs really install their requirements.
+        fresh_processes: Whether no process of a job is a fork.
         root: The folder in which the files of stages, models and the like lie.
         fake: Fakesnow's instance, where the tables lie.
         stages: The stages; the subjects `jobs`, `pools`, `integrations`, `models`, `services`, `experiments`,
@@ -96,13 +97,14 @@ class Account:
         *,
         ai_complete: Completion | None = None,
         install_requirements: bool = False,
+        fresh_processes: bool = False,
         user: str = "TEST_USER",
         password: str = "token",
         role: str = "TEST_ROLE",
     ) -> None:
         self.user, self.password, self.role = user.upper(), password, role.upper()
         self.database, self.schema, self.warehouse = "TEST_DB", "PUBLIC", "TEST_WH"
-        self.install_requirements = install_requirements
+        self.install_requirements, self.fresh_processes = install_requirements, fresh_processes
         self.closing = threading.Event()
         self.statements: list[Statement] = []
         self.root = Path(tempfile.mkdtemp(prefix="snowflake-account-"))

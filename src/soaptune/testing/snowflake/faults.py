@@ -81,13 +81,15 @@ class Faults:
         self._order("throttle", pattern, times, status=status)
 
     def expire_session(self, *, renewable: bool = True) -> None:
-        """Expires the tokens of all sessions that are logged in now.
+        """Expires the tokens of all sessions that are logged in now, but for those of jobs.
 
         Args:
             renewable: Whether the client may renew its token, which the connector does by itself. If not, the session
                 is lost, and every statement fails until the client logs in again.
         """
         for session in self.account.sessions:
+            if session.of_job:
+                continue
             session.expired = True
             session.lost = session.lost or not renewable
 

@@ -10,6 +10,8 @@ caller's environment but what the machine needs), a home and a temporary folder 
 
 What is not:
 
+- Where Linux allows it, the launcher is a fork of a process that has imported what it imports, with all else as in a
+  fresh process; ``emulated_snowflake(fresh_processes=True)`` starts each anew, which takes a second or two.
 - The image is the current Python environment. ``pip`` checks requirements against it, and installs only if the account
   was made with ``install_requirements=True``.
 - Where the system allows no mount namespace, the two paths do not exist; arguments and environment variables that hold
@@ -29,6 +31,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -41,6 +44,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soaptune.testing.snowflake.jobrecord import RESULT_MOUNT, STAGE_MOUNT, Job
+from soaptune.testing.snowflake.warmstart import Forked, warm_start
 
 if TYPE_CHECKING:
     from soaptune.testing.snowflake.account import Account
@@ -72,23 +76,16 @@ class Container:
         lines: What it has printed, line by line, with the time at which each line came.
     """
 
-    def __init__(self, command: list[str], on_end: Callable[[int], None]) -> None:
-        """Starts the supervisor with its command.
+    def __init__(self, supervisor: subprocess.Popen[bytes] | Forked, on_end: Callable[[int], None]) -> None:
+        """Reads what the container prints.
 
         Args:
-            command: The supervisor's command line.
+            supervisor: The program around it.
             on_end: Told the exit status, once nothing of the container is left.
         """
         self.lines: list[tuple[float, str]] = []
         self._on_end = on_end
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={"PATH": os.environ.get("PATH", os.defpath)},
-        )
+        self._process = supervisor
         self._reader = threading.Thread(target=self._read, name="snowflake-job", daemon=True)
         self._reader.start()
 
@@ -180,12 +177,14 @@ class Launcher:
             on_end: Told the exit status, once nothing of it is left.
         """
         own = self._made(home / str(index))
+        warm = None if self.account.fresh_processes else warm_start(_kept())
+        forks = f"soaptune-{secrets.token_hex(16)}" if warm else None
         places = {
             f"{STAGE_MOUNT}/system": str(home / "system"),
             STAGE_MOUNT: str(job.stage),
             RESULT_MOUNT: str(job.stage / job.name.name),
         }
-        env = self._environment(job, index, own, token)
+        env = self._environment(job, index, own, token, forks)
         command = list(job.command)
         if self.mounts:
             binds = [[places[at], at] for at in (STAGE_MOUNT, f"{STAGE_MOUNT}/system", RESULT_MOUNT)]
@@ -198,13 +197,23 @@ class Launcher:
         content = {"argv": command, "env": env, "cwd": str(own / "home"), "binds": binds, "scratch": str(scratch)}
         config.touch(mode=0o600)  # it may hold secrets
         config.write_text(json.dumps(content), encoding="utf-8")
-        return Container([sys.executable, "-I", "-S", str(PROGRAMS / "supervisor.py"), str(config)], on_end)
+        if warm and forks:
+            return Container(warm.start(config, forks), on_end)
+        supervisor = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(PROGRAMS / "supervisor.py"), str(config)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={"PATH": os.environ.get("PATH", os.defpath)},
+        )
+        return Container(supervisor, on_end)
 
     def close(self) -> None:
         """Removes what the containers have left."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _environment(self, job: Job, index: int, own: Path, token: str) -> dict[str, str]:
+    def _environment(self, job: Job, index: int, own: Path, token: str, forks: str | None) -> dict[str, str]:
         """The environment of a container; what the platform sets wins over what the submitter has set."""
         home, temporary, bin_ = (self._made(own / name) for name in ("home", "tmp", "bin"))
         token_file = own / "token"
@@ -212,10 +221,10 @@ class Launcher:
         token_file.write_text(token, encoding="utf-8")
         site = self._made(own / "site-packages") if self.account.install_requirements else None
         for name in ("python", "python3", "pip", "pip3"):
-            _write_command(bin_ / name, site)
+            _write_command(bin_ / name, site, forks)
         path = [str(bin_), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
         return {
-            **{key: os.environ[key] for key in KEPT if key in os.environ},
+            **_kept(),
             **_network(bool(job.options.get("EXTERNAL_ACCESS_INTEGRATIONS"))),
             # Line by line, as the log of a container is read while it runs.
             "PYTHONUNBUFFERED": "1",
@@ -244,6 +253,10 @@ class Launcher:
         return folder
 
 
+def _kept() -> dict[str, str]:
+    return {key: os.environ[key] for key in KEPT if key in os.environ}
+
+
 def _network(outside: bool) -> dict[str, str]:
     """The variables that let a container out, or keep it in."""
     if outside:
@@ -254,11 +267,20 @@ def _network(outside: bool) -> dict[str, str]:
     return {**closed, "no_proxy": loopback, "NO_PROXY": loopback}
 
 
-def _write_command(path: Path, site: Path | None) -> None:
+def _write_command(path: Path, site: Path | None, forks: str | None) -> None:
     """A command of the container that runs the current Python, with what was installed for the job."""
-    program = f" {shlex.quote(str(PROGRAMS / 'pip_standin.py'))}" if path.name.startswith("pip") else ""
-    added = f'PYTHONPATH={shlex.quote(str(site))}"${{PYTHONPATH:+:$PYTHONPATH}}" ' if site else ""
-    path.write_text(f'#!/bin/sh\n{added}exec {shlex.quote(sys.executable)}{program} "$@"\n', encoding="utf-8")
+    python = shlex.quote(sys.executable)
+    lines = ["#!/bin/sh"]
+    if site:
+        lines.append(f'export PYTHONPATH={shlex.quote(str(site))}"${{PYTHONPATH:+:$PYTHONPATH}}"')
+    if path.name.startswith("pip"):
+        lines.append(f'exec {python} {shlex.quote(str(PROGRAMS / "pip_standin.py"))} "$@"')
+    elif forks:
+        ask = f'exec {python} -I -S {shlex.quote(str(PROGRAMS / "launch.py"))} {forks} "$@"'
+        lines.append(f'case "$1" in */system/mljob_launcher.py) {ask} ;; esac')
+    if not path.name.startswith("pip"):
+        lines.append(f'exec {python} "$@"')
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
     path.chmod(0o755)
 
 

@@ -41,6 +41,7 @@ class Session:
         temporary: The tables that go with the session.
         expired: Whether the token is refused until it is renewed.
         lost: Whether not even the master token is accepted any longer.
+        of_job: Whether a process of a job has logged in, with the token of its container.
         lock: Held while fakesnow runs a statement: its connection is not safe for two at a time.
     """
 
@@ -56,6 +57,7 @@ class Session:
     temporary: list[Name] = field(default_factory=list[Name])
     expired: bool = False
     lost: bool = False
+    of_job: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def run(self, sql: str, binds: Sequence[Any] = ()) -> tuple[list[str], list[tuple[Any, ...]]]:

@@ -47,6 +47,8 @@ def put(account: Account, call: Call) -> Result:
         folder = Path("/dev/null/the-upload-shall-fail")
     else:
         folder.mkdir(parents=True, exist_ok=True)
+        if _flag(call[3], "OVERWRITE", False):
+            _let_go(folder, Path(_local(str(call[1]))))
     return payload(
         {
             **_transfer(folder),
@@ -58,6 +60,16 @@ def put(account: Account, call: Call) -> Result:
             "encryptionMaterial": None,
         }
     )
+
+
+def _let_go(folder: Path, source: Path) -> None:
+    """Removes the files that are about to be replaced, so that who reads one has the old one to its end.
+
+    The connector would write into it, which no stage does.
+    """
+    for path in (source, *source.parent.glob(source.name)):
+        for name in (path.name, f"{path.name}.gz"):
+            (folder / name).unlink(missing_ok=True)
 
 
 @handles(

@@ -7,6 +7,7 @@ folder it only says, by its exit status, whether mounts are possible here.
 
 Mounts live in a mount namespace of this process; where root is needed for that, it is root of a user namespace of its
 own. On Linux, this process adopts what the container's processes leave behind, so that a daemon does not escape either.
+It is a program of its own, or a fork of `warm.py`, which gives the launcher of the container as a fork too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import select
 import signal
 import sys
 import time
+from typing import Protocol
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
@@ -27,6 +29,22 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LINUX = sys.platform.startswith("linux")
 
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Forks(Protocol):
+    """What gives processes of the container as forks of this one (`warm.py`)."""
+
+    def fileno(self) -> int:
+        """Where it is asked for one."""
+        ...
+
+    def serve(self) -> None:
+        """Gives one; raises an exception in the fork."""
+        ...
+
+    def ended(self, pid: int, status: int) -> None:
+        """Told of each child that has ended."""
+        ...
 
 
 def _checked(result: int, what: str) -> None:
@@ -147,8 +165,14 @@ def _start(argv: list[str], env: dict[str, str], cwd: str) -> int:
     os._exit(127)
 
 
-def run(argv: list[str], env: dict[str, str], cwd: str) -> int:
+def run(argv: list[str], env: dict[str, str], cwd: str, forks: Forks | None = None) -> int:
     """Runs the container's command to its end, or to the end of the leash.
+
+    Args:
+        argv: The command.
+        env: Its environment.
+        cwd: Its working directory.
+        forks: Gives processes of the container as forks of this one.
 
     Returns:
         Its exit status; 128 and the signal's number for one that a signal ended.
@@ -167,12 +191,20 @@ def run(argv: list[str], env: dict[str, str], cwd: str) -> int:
     signal.signal(signal.SIGCHLD, _noticed)
     main = _start(argv, env, cwd)
     status: int | None = None
+    watched = [0, wake, *([forks] if forks else [])]
     while status is None:
-        ready, _, _ = select.select([0, wake], [], [])
+        ready, _, _ = select.select(watched, [], [])
         if wake in ready:
             os.read(wake, 4096)
         if asked_to_end or (0 in ready and not os.read(0, 4096)):
             break
+        if forks and forks in ready:
+            try:
+                forks.serve()
+            except BaseException:  # this is the fork: it holds nothing open that is ours
+                os.close(wake)
+                os.close(wakened)
+                raise
         while True:
             try:
                 pid, ended = os.waitpid(-1, os.WNOHANG)
@@ -182,13 +214,15 @@ def run(argv: list[str], env: dict[str, str], cwd: str) -> int:
                 break
             if pid == main:
                 status = ended
+            elif forks:
+                forks.ended(pid, ended)
     kill_all(main)
     if status is None:
         return 128 + signal.SIGKILL
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], forks: Forks | None = None) -> int:
     """Reads the file, makes the mounts and runs the command."""
     if arguments[0] == "--probe":
         try:
@@ -205,7 +239,7 @@ def main(arguments: list[str]) -> int:
         enter_namespace()
         for source, target in config["binds"]:
             bind(source, target, config["scratch"])
-    return run(config["argv"], config["env"], config["cwd"])
+    return run(config["argv"], config["env"], config["cwd"], forks)
 
 
 if __name__ == "__main__":
