@@ -54,8 +54,11 @@ class Plan(Config):
 
     @property
     def fingerprint(self) -> str:
-        """``"sha256:..."`` of all that decides what the job makes: not of where its inputs lie, nor of its name, nor
-        of what it needs around it, which follows from the rest and names folders and tokens of the caller."""
+        """``"sha256:..."`` of all that decides what the job makes.
+
+        Not of where its inputs lie, nor of its name, nor of what it needs around it, which follows from the rest and
+        names folders and tokens of the caller.
+        """
         content = self.model_dump(mode="json", exclude={"inputs", "name", "code_paths", "detach", "needs"})
         return fingerprint({**content, "inputs": sorted(self.inputs)})
 
