@@ -115,7 +115,7 @@ def stage(folder, model, data, **options):
         (folder / "app" / name).write_text(text)
     for name, place in spec.places.items():
         (folder / "inputs" / name).symlink_to(place.path)
-    before = os.getcwd()
+    before = Path.cwd()
     os.chdir(folder / "app")
     try:
         yield EvalPayload.model_validate_json(spec.files["step.json"])

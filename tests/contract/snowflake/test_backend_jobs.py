@@ -189,7 +189,7 @@ def test_inputs_are_local_folders_or_folders_on_a_stage(backend: SnowflakeBacken
     first = _job(backend, _spec(script, inputs={"data": str(tmp_path)}))
     first.wait(60)
 
-    second = _job(backend, _spec(script, inputs={"data": first.output.location}))
+    second = _job(backend, _spec(script, inputs={"data": first.output.place}))
     second.wait(60)
 
     assert list(second.logs()) == ["read 42!"]

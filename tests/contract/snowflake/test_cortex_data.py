@@ -9,10 +9,11 @@ from typing import Any
 
 import pydantic
 import pytest
-from soaptune.data.plan import CortexPlan
 
 from soaptune.data import DataGenerator
+from soaptune.data.payload import CortexPayload
 from soaptune.errors import BackendError, CheckFailed, ConfigError, JobFailed
+from soaptune.jobs.place import Place
 from soaptune.local.backend import LocalBackend
 from soaptune.runtime.snowflake.cortex import generate_with_cortex
 from soaptune.snowflake.backend import SnowflakeBackend
@@ -67,8 +68,9 @@ def backend(account: Any) -> Iterator[SnowflakeBackend]:
     made.close()
 
 
-def plan_of(step: DataGenerator, backend: SnowflakeBackend) -> CortexPlan:
-    return CortexPlan.model_validate_json(step.compile(on=backend).files["step.json"])
+def plan_of(step: DataGenerator, backend: SnowflakeBackend) -> tuple[CortexPayload, Place]:
+    files = step.compile(on=backend).files
+    return CortexPayload.model_validate_json(files["step.json"]), Place.model_validate_json(files["place.json"])
 
 
 def test_a_job_asks_each_row_once_and_keeps_the_reasons_of_failures(account: Any, backend: SnowflakeBackend) -> None:
@@ -90,8 +92,8 @@ def test_a_job_asks_each_row_once_and_keeps_the_reasons_of_failures(account: Any
 
 
 def test_what_was_answered_is_not_asked_again(account: Any, backend: SnowflakeBackend, tmp_path: Path) -> None:
-    first = generate_with_cortex(plan_of(STEP, backend), tmp_path / "1", connection=backend.connection)
-    again = generate_with_cortex(plan_of(STEP, backend), tmp_path / "2", connection=backend.connection)
+    first = generate_with_cortex(*plan_of(STEP, backend), tmp_path / "1", connection=backend.connection)
+    again = generate_with_cortex(*plan_of(STEP, backend), tmp_path / "2", connection=backend.connection)
     # Only the one without an answer is tried again.
     assert len(account.ai.calls) == 13
     assert again.fingerprint == first.fingerprint
@@ -111,10 +113,10 @@ def test_an_interrupted_run_goes_on_where_it_was(
 
     account.ai.function = fails_late
     with pytest.raises(BackendError, match="overloaded"):
-        generate_with_cortex(plan_of(STEP, backend), tmp_path / "1", connection=backend.connection)
+        generate_with_cortex(*plan_of(STEP, backend), tmp_path / "1", connection=backend.connection)
     account.ai.function = answer
     before = len(account.ai.calls)
-    data = generate_with_cortex(plan_of(STEP, backend), tmp_path / "2", connection=backend.connection)
+    data = generate_with_cortex(*plan_of(STEP, backend), tmp_path / "2", connection=backend.connection)
     assert len(account.ai.calls) - before <= 5
     assert sum(data.counts.values()) == 9
 
@@ -124,7 +126,7 @@ def test_a_lost_connection_asks_nothing_twice(
     account: Any, backend: SnowflakeBackend, tmp_path: Path, when: str
 ) -> None:
     account.faults.drop_connection(**{when: "AI_COMPLETE"})
-    data = generate_with_cortex(plan_of(STEP, backend), tmp_path / "1", connection=backend.connection)
+    data = generate_with_cortex(*plan_of(STEP, backend), tmp_path / "1", connection=backend.connection)
     assert len(account.ai.calls) == 12
     assert sum(data.counts.values()) == 9
 
@@ -140,7 +142,7 @@ def test_the_cost_is_estimated_before_anything_is_asked(
     assert least == found.input_tokens / 1e6
     assert most == least + 2 * found.output_tokens_at_most / 1e6
     assert not account.ai.calls
-    generate_with_cortex(plan_of(STEP, backend), tmp_path / "1", connection=backend.connection)
+    generate_with_cortex(*plan_of(STEP, backend), tmp_path / "1", connection=backend.connection)
     assert STEP.estimate(on=backend).answered == 11
 
 

@@ -17,12 +17,14 @@ import pytest
 import soaptune as st
 from soaptune import tiny
 from soaptune.common.files import write_json
+from soaptune.engines import VLLM, Cortex
 from soaptune.errors import BackendError, CheckFailed, GateError, JobFailed
 from soaptune.evaluate import Evaluator
-from soaptune.evaluate.evaluator import EvalPlan
+from soaptune.evaluate.evaluator import EvalPayload
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import fingerprint_folder
+from soaptune.jobs.place import Place
 from soaptune.jobs.requirements import requirements
 from soaptune.runtime.engines.cortex import CortexEngine
 from soaptune.runtime.evaluate import job
@@ -32,7 +34,7 @@ from tests.contract.test_evaluate_job import NAMES, TASK
 from tests.contract.test_vllm_engine import STAND_IN
 from tests.unit.evaluate.test_evaluator import make_model
 
-STEP = Evaluator(engine="cortex", cortex_model="some-model", resamples=1000)
+STEP = Evaluator(engine=Cortex(model="some-model"), resamples=1000)
 TEXTS = [f"{name} pays {i} euros" for i, name in enumerate(NAMES)]
 
 
@@ -88,15 +90,24 @@ def model(backend: SnowflakeBackend, tmp_path: Path) -> Any:
     return Model.open(made.path).copy_to(backend)
 
 
-def plan_of(step: Evaluator, model: Any, data: Any, backend: SnowflakeBackend, folder: Path) -> EvalPlan:
-    plan = EvalPlan.model_validate_json(step.compile(model, data, on=backend).files["step.json"])
-    return plan.replace(data=str(folder / "data"))
+def plan_of(step: Evaluator, model: Any, data: Any, backend: SnowflakeBackend) -> tuple[EvalPayload, Place]:
+    files = step.compile(model, data, on=backend).files
+    return EvalPayload.model_validate_json(files["step.json"]), Place.model_validate_json(files["place.json"])
 
 
-def evaluate(plan: EvalPlan, output: Path, backend: SnowflakeBackend, monkeypatch: pytest.MonkeyPatch) -> Any:
+def evaluate(
+    plan: tuple[EvalPayload, Place], output: Path, backend: SnowflakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     """The job's own code in this process, with this process's way to the account."""
     monkeypatch.setattr("soaptune.runtime.engines.cortex.Connection", lambda: backend.connection)
-    return job.evaluate(plan, output)
+    payload, place = plan
+    app, data = output.parent / "app", output.parent / "inputs" / "data"
+    app.mkdir(exist_ok=True)
+    data.parent.mkdir(exist_ok=True)
+    if not data.exists():
+        data.symlink_to(place.inputs["data"].path)
+    monkeypatch.chdir(app)
+    return job.evaluate(payload, place, output)
 
 
 def test_a_job_asks_each_row_once_and_reports_the_cortex_model(
@@ -130,7 +141,7 @@ def test_the_reasons_of_failures_are_beside_the_answers_and_nowhere_else(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plan = plan_of(STEP, model, Dataset.open(tmp_path / "data"), backend, tmp_path)
+    plan = plan_of(STEP, model, Dataset.open(tmp_path / "data"), backend)
     report = evaluate(plan, tmp_path / "output", backend, monkeypatch)
     table = pq.read_table(tmp_path / "output" / "predictions.parquet").to_pylist()
     reasons = {row["id"]: row["reason"] for row in table if row["reason"]}
@@ -151,7 +162,7 @@ def test_constrained_decoding_asks_for_the_schema(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     step = STEP.replace(constrained=True, max_new_tokens=77, max_samples=2)
-    plan = plan_of(step, model, Dataset.open(tmp_path / "data"), backend, tmp_path)
+    plan = plan_of(step, model, Dataset.open(tmp_path / "data"), backend)
     report = evaluate(plan, tmp_path / "output", backend, monkeypatch)
     assert report.n == len(account.ai.calls) == 2
     sent = account.ai.calls[0]
@@ -171,7 +182,7 @@ def test_a_lost_connection_asks_nothing_twice(
     when: str,
 ) -> None:
     account.faults.drop_connection(**{when: "AI_COMPLETE"})
-    plan = plan_of(STEP, model, Dataset.open(tmp_path / "data"), backend, tmp_path)
+    plan = plan_of(STEP, model, Dataset.open(tmp_path / "data"), backend)
     report = evaluate(plan, tmp_path / "output", backend, monkeypatch)
     assert report.n == len(account.ai.calls) == 6
 
@@ -185,7 +196,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("soaptune.snowflake.tables.cortex._BATCH", 2)
-    plan = plan_of(STEP, model, Dataset.open(tmp_path / "data"), backend, tmp_path)
+    plan = plan_of(STEP, model, Dataset.open(tmp_path / "data"), backend)
     with monkeypatch.context() as patch:
         connection = backend.connection
         calls: list[str] = []
@@ -242,8 +253,9 @@ def test_it_is_refused_where_there_is_no_cortex(tmp_path: Path, data: Any) -> No
     local = Dataset.open(tmp_path / "data")
     with pytest.raises(CheckFailed, match="part of Snowflake"):
         STEP.run(made, local, on=here)
-    with pytest.raises(CheckFailed, match="part of Snowflake"):
-        STEP.compile(made, local, on=here)
+    job = STEP.compile(made, local, on=here)
+    with pytest.raises(BackendError, match="part of Snowflake"):
+        here.submit(job)
 
 
 def test_the_table_is_forgotten_by_its_full_name(account: Any, backend: SnowflakeBackend) -> None:
@@ -262,7 +274,7 @@ def test_a_job_on_snowflake_evaluates_behind_a_server_of_its_own(
     manifest = made.manifest.replace(fingerprint=fingerprint_folder(made.weights))
     write_json(made.path / "manifest.json", manifest.model_dump(mode="json"))
     tuned = Model.open(made.path).copy_to(backend)
-    step = Evaluator(engine="vllm", vllm_command=STAND_IN, max_samples=2, max_new_tokens=8, resamples=1000)
+    step = Evaluator(engine=VLLM(command=STAND_IN), max_samples=2, max_new_tokens=8, resamples=1000)
     report = step.run(tuned, data, on=backend)
     assert report.n == 2
     assert {"perplexity", "base/perplexity", "schema_valid", "base/schema_valid"} <= set(report.metrics)

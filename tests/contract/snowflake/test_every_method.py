@@ -19,6 +19,7 @@ from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.backend import SnowflakeBackend
+from soaptune.snowflake.tables.spec import described
 from soaptune.tasks.spec import TaskSpec
 from soaptune.testing.snowflake import emulated_snowflake
 
@@ -120,11 +121,11 @@ def test_every_public_method_quotes_names_binds_values_and_keeps_secrets(
     saved = backend.save(local, name=table)
     assert backend.dataset(table).fingerprint == local.fingerprint
     assert saved.table("train").column("title").to_pylist() == ["a", NASTY]
-    again = backend.load_dataset(f"SELECT * FROM {saved.source.splits['train'].name.sql}", task=TASK, name=table)
+    again = backend.load_dataset(f"SELECT * FROM {described(saved.source.splits['train'])}", task=TASK, name=table)
     assert again.counts == {"train": 2}
     assert backend.receive(local).fingerprint == local.fingerprint
     there = backend.receive(small_model(tmp_path / "model"))
-    assert backend.model(there.location.uri) == there
+    assert backend.model(there.location) == there
     assert backend.name_of(NASTY).name == NASTY
     with pytest.raises(SoaptuneError) as caught:
         backend.job(NASTY)

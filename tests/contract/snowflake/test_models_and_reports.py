@@ -15,7 +15,6 @@ from soaptune.jobs.spec import JobSpec
 from soaptune.local.backend import LocalBackend
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.handles.model import StageModel, folder_at, open_model
-from soaptune.snowflake.handles.open import place_of
 from soaptune.snowflake.handles.report import open_report, read_report_table, write_report_table
 from soaptune.snowflake.jobs.experiments import track
 from soaptune.tasks import SOAP
@@ -78,8 +77,8 @@ def test_a_model_goes_to_the_stage_and_comes_back_the_same(backend, model, tmp_p
     there = model.copy_to(backend)
     assert isinstance(there, StageModel)
     assert there == model
-    assert there.location.backend == "snowflake"
-    assert there.location.uri.startswith('@"TEST_DB"."PUBLIC"."my ""stage; x"/models/')
+    assert there.location.kind == "stage"
+    assert str(there.location).startswith('@"TEST_DB"."PUBLIC"."my ""stage; x"/models/')
     assert there.copy_to(backend) is there
     back = there.download(tmp_path / "back")
     assert back.manifest.fingerprint == model.fingerprint
@@ -89,7 +88,7 @@ def test_a_model_goes_to_the_stage_and_comes_back_the_same(backend, model, tmp_p
         "model.safetensors",
     ]
     again = there.copy_to(LocalBackend(tmp_path / "runs"))
-    assert again.location.backend == "local"
+    assert again.location.kind == "folder"
     assert again == model
 
 
@@ -100,26 +99,26 @@ def test_a_model_is_uploaded_once(account, backend, model):
     assert not any(statement.sql.startswith("PUT") for statement in account.statements[before:])
 
 
-def test_what_a_model_on_a_stage_cannot_do_it_says_with_the_way_out(backend, tmp_path):
-    there = make_model(tmp_path / "lora", method="lora").copy_to(backend)
-    for use in (
-        lambda: there.path,
-        lambda: there.weights,
-        lambda: there.adapter,
-        there.merge,
-        there.load,
-        lambda: there.export(tmp_path / "x"),
-    ):
-        with pytest.raises(DataError, match=r"model\.download\(folder\).*LocalBackend"):
-            use()
+def test_a_model_on_a_stage_is_exported_by_bringing_it_here_once(account, backend, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    here = make_model(tmp_path / "lora", method="lora")
+    there = here.copy_to(backend)
+    folder = there.export(tmp_path / "first")
+    assert (folder / "adapter" / "model.safetensors").read_bytes() == (here.weights / "model.safetensors").read_bytes()
+    before = len(account.statements)
+    there.export(tmp_path / "second")
+    assert not any(statement.sql.startswith("GET") for statement in account.statements[before:])
+    assert not hasattr(there, "path")
+    assert not hasattr(there, "weights")
     assert "adapter for soaptune/tiny" in repr(there)
     assert "my &quot;" in there._repr_html_() or "my" in there._repr_html_()
 
 
 def test_a_model_is_found_again_by_its_location(backend, model):
     there = model.copy_to(backend)
-    assert open_model(folder_at(backend.connection, there.location.uri)) == model
-    with pytest.raises(DataError, match="no model"):
+    for location in (there.location, str(there.location)):
+        assert open_model(folder_at(backend.connection, location)) == model
+    with pytest.raises(DataError, match="is not a model"):
         open_model(backend.files.folder("elsewhere"))
     with pytest.raises(DataError, match="not a folder on a stage"):
         folder_at(backend.connection, "@stage/x")
@@ -127,7 +126,7 @@ def test_a_model_is_found_again_by_its_location(backend, model):
 
 def test_weights_that_were_changed_are_not_given_out(backend, model, tmp_path):
     there = model.copy_to(backend)
-    folder_at(backend.connection, there.location.uri).write("model/model.safetensors", "others")
+    folder_at(backend.connection, there.location).write("model/model.safetensors", "others")
     with pytest.raises(DataError, match="something has changed them"):
         there.download(tmp_path / "back")
     assert not (tmp_path / "back").exists()
@@ -159,7 +158,7 @@ def test_a_handle_of_this_machine_is_refused_with_the_way_to_copy_it(backend, mo
 
 
 def test_a_reports_metrics_are_kept_in_a_table_once_for_each_job(backend):
-    place = place_of(backend)
+    place = backend.schema_ref
     report = make_report(schema_valid=0.5, rouge_l=0.25)
     table = write_report_table(place, "EVALUATE", "JOB_1", report)
     assert table.name == "EVALUATE_REPORT"
@@ -210,7 +209,7 @@ def tracked(account):
 
 
 def test_a_run_has_params_metrics_by_step_and_artifacts_and_is_written_once(account, backend, output):
-    place = place_of(backend)
+    place = backend.schema_ref
     assert track(place, "SOAPTUNE", "SOAPTUNE_TRAIN_1", SPEC, output)
     first = tracked(account)
     assert track(place, "SOAPTUNE", "SOAPTUNE_TRAIN_1", SPEC, output)
@@ -246,7 +245,7 @@ def test_the_users_own_tracking_is_left_alone(backend, output):
     try:
         own.set_experiment("MINE")
         own.start_run("RUN_OF_MINE")
-        assert track(place_of(backend), "SOAPTUNE", "SOAPTUNE_TRAIN_1", SPEC, output)
+        assert track(backend.schema_ref, "SOAPTUNE", "SOAPTUNE_TRAIN_1", SPEC, output)
         own.log_metric("mine", 1.0)
         assert [row["run_name"] for row in own.list_metrics().collect()] == ["RUN_OF_MINE"]
     finally:
@@ -263,7 +262,7 @@ def test_a_run_that_failed_is_tracked_as_failed(account, backend):
 
 
 def test_what_cannot_be_tracked_is_a_warning(backend, output, caplog):
-    place = place_of(backend)
+    place = backend.schema_ref
     assert not track(place, None, "JOB", SPEC, output)
     with caplog.at_level("WARNING", logger="soaptune"):
         assert not track(place, 'no "name', "JOB", SPEC, output)

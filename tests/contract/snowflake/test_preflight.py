@@ -10,6 +10,7 @@ import pytest
 
 from soaptune.errors import Violation
 from soaptune.handles.dataset_manifest import DatasetManifest
+from soaptune.jobs.needs import Needs
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.names import Name
@@ -19,6 +20,7 @@ from soaptune.snowflake.tables.spec import Tables, TableSplit
 from soaptune.tasks import SOAP
 from soaptune.testing.snowflake.account import Account
 from soaptune.train import TrainSpec
+from soaptune.train.trainer import Trainer
 
 pytestmark = pytest.mark.contract
 
@@ -55,12 +57,13 @@ def _training(preset: str = "qwen3-1.7b-lora", **changes: Any) -> JobSpec:
         "kind": "model",
         "files": {"config.yaml": spec.to_yaml(), "requirements.txt": "arctic-training==0.8.0\n"},
         "entrypoint": ("arctic_training", "config.yaml"),
+        "needs": Trainer(spec=spec)._needs(spec),
     }
     return JobSpec(**{**arguments, **changes})
 
 
 def _command(kind: str = "command", **changes: Any) -> JobSpec:
-    return JobSpec(**{"name": "run", "kind": kind, "entrypoint": ("python", "-V"), **changes})
+    return JobSpec(**{"name": "run", "kind": kind, "entrypoint": ("python", "-V"), "needs": Needs(), **changes})
 
 
 def _run(session: Any, script: str) -> None:
@@ -182,6 +185,12 @@ def test_a_pool_with_too_few_nodes_is_told_and_mended(session: Any, backend: Mak
     assert [(left.code, left.level) for left in one.preflight(_command())] == [("several-nodes-untried", "warning")]
 
 
+def test_a_job_that_does_not_state_its_needs_is_reported_as_unchecked(backend: Make):
+    one = backend(external_access_integrations=())
+    assert _codes(one.preflight(_command(needs=None))) == {("warning", "unchecked", "needs")}
+    assert one.preflight(_command()) == []
+
+
 def test_more_gpus_than_a_node_has_are_an_error_that_names_a_larger_family(backend: Make):
     one = backend(external_access_integrations=())
     found = _only(one.preflight(_command(resources={"gpus": 8})), "too-few-gpus")
@@ -198,8 +207,8 @@ def test_a_model_that_does_not_fit_is_a_warning_with_its_arithmetic(session: Any
     assert set(found) == {"main-memory"}
     assert found["main-memory"].level == "warning"
     assert "512 GB" in found["main-memory"].message
-    no_offload = job.replace(
-        files={**job.files, "config.yaml": job.files["config.yaml"].replace("device: cpu", "device: none")}
+    no_offload = _training(
+        "qwen3-1.7b-full", spec={"model": "Qwen/Qwen3-32B", "deepspeed": {"offload_optimizer": False}}
     )
     (told,) = one.preflight(no_offload)
     assert (told.code, told.level) == ("gpu-memory", "warning")
@@ -395,7 +404,7 @@ def test_tables_among_a_jobs_inputs_are_looked_at(backend: Make):
             fingerprint="sha256:0", task=SOAP.spec(), counts={"train": 1}, split_fingerprints={}, how={}
         ),
     )
-    found = findings(backend(external_access_integrations=()), _command(inputs={"data": source.uri}))
+    found = findings(backend(external_access_integrations=()), _command(inputs={"data": source}))
     assert [(violation.code, violation.path) for violation in found] == [
         ("no-such-table", 'tables["TEST_DB"."PUBLIC"."SOAP_TRAIN"]')
     ]

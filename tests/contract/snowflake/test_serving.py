@@ -7,10 +7,12 @@ from pydantic import BaseModel
 
 from soaptune.common.files import write_json
 from soaptune.deploy import Deployer
-from soaptune.deploy.service import ServiceOptions, ServicePlan
+from soaptune.deploy.payload import ServePayload
+from soaptune.deploy.service import ServiceOptions
 from soaptune.errors import BackendError, DataError, EngineError, RequestError
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
+from soaptune.jobs.place import Place
 from soaptune.prompting.chat import render_prompt
 from soaptune.runtime.engines.transformers import TransformersEngine
 from soaptune.runtime.serve.answering import Answerer
@@ -79,12 +81,13 @@ def in_job(tmp_path, monkeypatch):
         spec = deployer.compile(model, on=backend)
         for name in ("app", "output", "inputs"):
             (tmp_path / name).mkdir(exist_ok=True)
-        place = tmp_path / "inputs" / "model"
-        place.unlink(missing_ok=True)
-        place.symlink_to(model.path)
+        weights = tmp_path / "inputs" / "model"
+        weights.unlink(missing_ok=True)
+        weights.symlink_to(model.path)
         monkeypatch.chdir(tmp_path / "app")
-        plan = ServicePlan.model_validate(json.loads(spec.files["step.json"]))
-        return deploy(plan, tmp_path / "output", connection=backend.connection)
+        plan = ServePayload.model_validate_json(spec.files["step.json"])
+        place = Place.model_validate_json(spec.files["place.json"])
+        return deploy(plan, place, tmp_path / "output", connection=backend.connection)
 
     return run
 
@@ -162,9 +165,9 @@ def test_a_service_of_another_model_is_not_taken_over_unless_asked(
     first = in_job(deployer(), model, backend)
     other = save(tmp_path / "other", random_model, random_tokenizer, data="sha256:other")
     assert other.fingerprint == model.fingerprint  # the same weights, but of another origin
-    with pytest.raises(BackendError, match=r"serves another model.*takes_over=True"):
+    with pytest.raises(BackendError, match=r"serves another model.*replace_existing=True"):
         in_job(deployer(), other, backend)
-    second = in_job(deployer(takes_over=True), other, backend)
+    second = in_job(deployer(replace_existing=True), other, backend)
     assert second.service == first.service
     assert second.registry_version != first.registry_version
     SnowflakeEndpoint(second, backend.connection).stop()
@@ -186,14 +189,15 @@ def test_for_vllm_the_template_that_is_logged_renders_as_training_did(backend, m
 def test_another_model_than_the_planned_one_is_not_deployed(backend, model, in_job, tmp_path):
     deployer = Deployer(name="x", service=ServiceOptions(gpus=0))
     spec = deployer.compile(model, on=backend)
-    plan = ServicePlan.model_validate(json.loads(spec.files["step.json"])).replace(model_fingerprint="sha256:another")
+    plan = ServePayload.model_validate_json(spec.files["step.json"]).replace(model_fingerprint="sha256:another")
+    place = Place.model_validate_json(spec.files["place.json"])
     (tmp_path / "app").mkdir()
     (tmp_path / "inputs").mkdir()
     (tmp_path / "inputs" / "model").symlink_to(model.path)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path / "app")
         with pytest.raises(DataError, match="not the one"):
-            deploy(plan, tmp_path / "output", connection=backend.connection)
+            deploy(plan, place, tmp_path / "output", connection=backend.connection)
 
 
 def test_an_answer_that_was_cut_is_not_given_as_a_whole(backend, model, in_job):

@@ -14,9 +14,11 @@ import pytest
 from soaptune.errors import BackendError, DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.ledger import RowLedger
+from soaptune.handles.location import Tables
 from soaptune.local.backend import LocalBackend
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.tables.dataset import TableDataset
+from soaptune.snowflake.tables.spec import read_tables, write_tables
 from soaptune.tasks.spec import TaskSpec
 
 TASK = TaskSpec(
@@ -108,7 +110,7 @@ def test_a_dataset_comes_back_from_tables_as_it_was(backend: SnowflakeBackend, t
     assert there["test"].to_list() == data["test"].to_list()
     again = backend.dataset('"round trip"')
     assert again.source == there.source
-    assert read_tables(again.location.uri) == again.source
+    assert read_tables(write_tables(again.location)) == again.location == again.source
 
 
 def test_columns_have_the_names_of_the_public_sample(backend: SnowflakeBackend, small: Dataset) -> None:
@@ -347,11 +349,10 @@ def test_a_dataset_moves_between_backends_and_has_no_path(
     backend: SnowflakeBackend, small: Dataset, tmp_path: Path
 ) -> None:
     there = small.copy_to(backend)
-    assert (there.location.backend, there.copy_to(backend)) == ("snowflake", there)
-    with pytest.raises(DataError, match="download"):
-        _ = there.path
+    assert (there.location.kind, there.copy_to(backend)) == ("tables", there)
+    assert not hasattr(there, "path")
     back = there.copy_to(LocalBackend(tmp_path / "runs"))
-    assert (back.location.backend, back.fingerprint) == ("local", small.fingerprint)
+    assert (back.location.kind, back.fingerprint) == ("folder", small.fingerprint)
 
 
 def test_a_dataset_in_tables_is_copied_inside_the_account(
@@ -381,9 +382,10 @@ def test_a_version_of_a_snowflake_dataset_is_read_where_it_lies(backend: Snowfla
 
 def test_a_handle_travels_as_json(backend: SnowflakeBackend, small: Dataset) -> None:
     there = small.copy_to(backend)
-    said = json.loads(there.location.uri.removeprefix("tables:"))
-    assert said["splits"]["train"]["columns"]["ticket"] == "TICKET"
-    assert "plain" not in there.location.uri
+    text = there.location.model_dump_json()
+    assert json.loads(text)["splits"]["train"]["columns"]["ticket"] == "TICKET"
+    assert "plain" not in text
+    assert Tables.model_validate_json(text) == there.location
 
 
 def test_the_training_steps_look_at_a_table_reads_no_rows(

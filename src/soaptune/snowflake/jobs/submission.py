@@ -16,6 +16,8 @@ from weakref import WeakValueDictionary
 from soaptune.common.lazy import optional
 from soaptune.errors import BackendError, SoaptuneError
 from soaptune.handles.location import Folder, StagePath
+from soaptune.jobs.place import PLACE_FILE, Account, Place
+from soaptune.jobs.plan import as_json
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.jobs.control import Control, Service
 from soaptune.snowflake.jobs.payload import arguments, write_payload
@@ -105,7 +107,7 @@ class Submitter:
                 return record
             with tempfile.TemporaryDirectory(prefix="soaptune-") as folder:
                 # What cannot be sent is refused before anything is written.
-                write_payload(spec, Path(folder), pip_requirements=self._settings.pip_requirements)
+                write_payload(self._placed(spec), Path(folder), pip_requirements=self._settings.pip_requirements)
                 overrides = secret_references(spec, self._settings.database, self._settings.schema)
                 job = record.job if record is not None else job_name(spec, digits)
                 # Before anything is sent: who submits again after a crash in between goes on from here.
@@ -215,6 +217,22 @@ class Submitter:
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
         return {**defaults, **(self._settings.env or {}), **spec.env}
+
+    def _placed(self, spec: JobSpec) -> JobSpec:
+        """A job that nobody has lowered, with its place: it finds tables among its inputs by that."""
+        settings = self._settings
+        if PLACE_FILE in spec.files:
+            return spec
+        account = Account(
+            database=settings.database,
+            db_schema=settings.schema,
+            compute_pool=settings.compute_pool,
+            integrations=tuple(settings.external_access_integrations),
+        )
+        place = Place(
+            kind=spec.kind, plan="", backend="snowflake", inputs=spec.inputs, output=spec.output, account=account
+        )
+        return spec.replace(files={**spec.files, PLACE_FILE: as_json(place)})
 
     def _public(self) -> dict[str, Any]:
         settings = self._settings

@@ -240,7 +240,8 @@ class TableDataset(Dataset):
         return {field: int(count or 0) for field, count in zip(fields, row, strict=True)}
 
     def _part(self, split: str) -> TableSplit:
-        self._check_split(split)
+        if split not in self._source.splits:
+            raise DataError(f"{self._named()} has no split {split!r}{did_you_mean(split, self._source.splits)}.")
         return self._source.splits[split]
 
     def ids(self, split: str) -> list[str]:
