@@ -15,8 +15,12 @@ import pytest
 from soaptune.common.files import write_json
 from soaptune.errors import SoaptuneError
 from soaptune.handles.dataset import Dataset
+from soaptune.handles.location import Query
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
+from soaptune.jobs.needs import CortexNeed, Needs
+from soaptune.jobs.output import NamedTables
+from soaptune.jobs.plan import Plan
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.tables.spec import described
@@ -123,6 +127,17 @@ def test_every_public_method_quotes_names_binds_values_and_keeps_secrets(
     assert saved.table("train").column("title").to_pylist() == ["a", NASTY]
     again = backend.load_dataset(f"SELECT * FROM {described(saved.source.splits['train'])}", task=TASK, name=table)
     assert again.counts == {"train": 2}
+    train = saved.source.splits["train"]
+    plan = Plan(
+        name="count",
+        kind="data",
+        files={},
+        inputs={"source": Query(text=described(train))},
+        output=NamedTables(name=table, splits=("train",)),
+        needs=Needs(cortex=(CortexNeed(model=NASTY, source="source", fields=("ticket",), fixed_text=NASTY),)),
+    )
+    assert backend.estimate(plan).rows == 2
+    assert NASTY not in backend.lower(plan).files["place.json"]
     assert backend.receive(local).fingerprint == local.fingerprint
     there = backend.receive(small_model(tmp_path / "model"))
     assert backend.model(there.location) == there
