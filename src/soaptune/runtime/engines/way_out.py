@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,36 +140,58 @@ def _filled(matcher: LLMatcher, goal: _Goal, fillers: Sequence[int], most: int) 
     return []
 
 
+@dataclass(frozen=True)
+class _Text:
+    """A text that was tried, and what could come next at its places: the state itself is not to be seen."""
+
+    path: list[int]
+    state: LLMatcher
+    came: tuple[bytes, ...]
+    """What could come next, without immediate repetitions."""
+    run: int = 0
+    """How often the last of these was repeated."""
+
+    def then(self, token: int) -> _Text | None:
+        ahead = self.state.deep_copy()
+        if not ahead.consume_token(token):
+            return None
+        marks = ahead.compute_logit_bias()
+        if marks == self.came[-1]:
+            return _Text([*self.path, token], ahead, self.came, self.run + 1)
+        return _Text([*self.path, token], ahead, (*self.came, marks))
+
+    def rank(self) -> tuple[int, int, int]:
+        """What has seen the most different states, and has been the longest in its own, is the nearest to the end."""
+        return -len(set(self.came)), len(self.came), -self.run
+
+
 def _searched(vocabulary: Vocabulary, matcher: LLMatcher, goal: _Goal, preferred: Sequence[int]) -> list[int]:
-    """Goes through the texts by their length. Of those of one length after which the same may come, one is enough."""
-    level: list[tuple[list[int], LLMatcher]] = [([], matcher)]
+    """Goes through the texts by their length. Of those of one length that came the same way, one is enough."""
+    level = [_Text([], matcher, (matcher.compute_logit_bias(),))]
     for _ in range(_DEEPEST):
-        following: dict[bytes, tuple[list[int], LLMatcher]] = {}
-        for path, state in level:
-            choices = list(_choices(vocabulary, state, preferred))
+        following: dict[tuple[tuple[bytes, ...], int], _Text] = {}
+        for text in level:
+            choices = _choices(vocabulary, text.state, text.came[-1], preferred)
             for token in choices:
-                end = goal.end(path, state, [token])
+                end = goal.end(text.path, text.state, [token])
                 if end is not None:
-                    return [*path, token, end]
-            for token in choices:
-                ahead = state.deep_copy()
-                if ahead.consume_token(token):
-                    following.setdefault(ahead.compute_logit_bias(), ([*path, token], ahead))
-        level = list(following.values())[:_WIDEST]
+                    return [*text.path, token, end]
+            for made in filter(None, map(text.then, choices)):
+                following.setdefault((made.came, made.run), made)
+        level = sorted(following.values(), key=_Text.rank)[:_WIDEST]
         if not level:
             break
     return []
 
 
-def _choices(vocabulary: Vocabulary, matcher: LLMatcher, preferred: Sequence[int]) -> Iterator[int]:
-    marks = matcher.compute_logit_bias()
+def _choices(vocabulary: Vocabulary, matcher: LLMatcher, marks: bytes, preferred: Sequence[int]) -> list[int]:
     quote, escape = (vocabulary.characters.get(text) for text in '"\\')
     plain = [t for t in vocabulary.characters.values() if marks[t] == _ALLOWED and t not in (quote, escape)]
     if len(plain) > _CANDIDATES:
         first = {*preferred, *(vocabulary.characters[text] for text in _FILLERS if text in vocabulary.characters)}
-        plain = [token for token in plain if token in first]
+        plain = [token for token in plain if token in first] or plain
     # Where no plain character fits, it may be one beyond ASCII or an escape.
-    return iter(plain or _allowed(matcher)[:_CANDIDATES])
+    return plain or _allowed(matcher)[:_CANDIDATES]
 
 
 def _allowed(matcher: LLMatcher) -> list[int]:
