@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from soaptune.snowflake.preflight.memory import RESERVE_GB, inference_needs, parameters, training_needs
+
 from soaptune.train import TrainSpec
 
 
