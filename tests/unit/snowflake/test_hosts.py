@@ -1,27 +1,42 @@
 from __future__ import annotations
 
-import json
+from typing import Any
 
 import pytest
 
+from soaptune.data import DataGenerator
+from soaptune.deploy import Deployer
+from soaptune.evaluate import Evaluator
+from soaptune.handles.model_ref import ModelRef
+from soaptune.jobs.needs import Needs
 from soaptune.jobs.spec import JobSpec
-from soaptune.snowflake.preflight.hosts import HUB_RULE, PYPI, Host, covers, hosts, hub_models
+from soaptune.snowflake.backend import SnowflakeBackend
+from soaptune.snowflake.preflight.hosts import HUB_RULE, PYPI, Host, covers, hosts
+from soaptune.tasks import SOAP
 from soaptune.train import TrainSpec
+from soaptune.train.trainer import Trainer
+from tests.unit.deploy.test_deployer import make_model
+from tests.unit.snowflake.test_steps_on_snowflake import tables
+
+GIVEN = SnowflakeBackend(compute_pool="GPU_POOL", database="LLM_DEMO", schema="PUBLIC").capabilities
 
 
 def _training(model: str = "Qwen/Qwen3-1.7B", requirements: str = "arctic-training==0.8.0\n") -> JobSpec:
-    config = TrainSpec(model=model).to_yaml()
     return JobSpec(
         name="train",
         kind="model",
-        files={"config.yaml": config, "requirements.txt": requirements},
+        files={"requirements.txt": requirements},
         entrypoint=("arctic_training", "config.yaml"),
+        needs=_needs_of_training(model),
     )
 
 
-def _step(kind: str, **step: object) -> JobSpec:
-    files = {"step.json": json.dumps(step)}
-    return JobSpec.model_validate({"name": "s", "kind": kind, "files": files, "entrypoint": ("python", "-m", "x")})
+def _needs_of_training(model: str) -> Needs:
+    return Trainer(spec=TrainSpec(model=model)).plan(tables(), given=GIVEN).needs
+
+
+def _on_hub(needs: Needs) -> tuple[str, ...]:
+    return tuple(model.name for model in needs.models if model.on_hub)
 
 
 def test_training_a_hub_model_needs_pypi_and_the_hub():
@@ -49,29 +64,38 @@ def test_the_users_own_packages_count():
 
 @pytest.mark.parametrize("model", ["soaptune/tiny", "/models/qwen", "./qwen", "~/qwen"])
 def test_the_embedded_model_and_folders_are_not_on_the_hub(model: str):
-    assert hub_models(_training(model)) == ()
+    assert _on_hub(_needs_of_training(model)) == ()
+    assert {host.name for host in hosts(_training(model))} == set(PYPI)
 
 
-def test_the_base_of_an_evaluation_and_of_an_endpoint_is_on_the_hub():
-    for kind in ("report", "endpoint"):
-        assert hub_models(_step(kind, base="Qwen/Qwen3-1.7B", model="../inputs/model")) == ("Qwen/Qwen3-1.7B",)
+def test_the_base_of_an_evaluation_and_of_an_endpoint_is_on_the_hub(tmp_path: Any):
+    model = make_model(tmp_path / "tuned", base="Qwen/Qwen3-1.7B")
+    for plan in (Evaluator().plan(model, tables(), given=GIVEN), Deployer(name="x").plan(model, given=GIVEN)):
+        assert _on_hub(plan.needs) == ("Qwen/Qwen3-1.7B",)
 
 
-def test_a_judge_on_the_hub_counts():
-    job = _step("report", base="soaptune/tiny", evaluator={"judge": {"model": "Qwen/Qwen3-8B"}})
-    assert hub_models(job) == ("Qwen/Qwen3-8B",)
+def test_a_second_model_on_the_hub_counts():
+    needs = _needs_of_training("Qwen/Qwen3-1.7B") + Needs(models=(ModelRef(name="Qwen/Qwen3-8B", revision="abc"),))
+    needed = hosts(JobSpec(name="s", entrypoint=("python",), needs=needs))
+    assert _on_hub(needs) == ("Qwen/Qwen3-1.7B", "Qwen/Qwen3-8B")
+    assert needed[0].why == "to load Qwen/Qwen3-1.7B and Qwen/Qwen3-8B @ abc"
+
+
+def test_a_host_that_a_step_names_is_needed():
+    needed = hosts(JobSpec(name="s", entrypoint=("python",), needs=Needs(hosts=("api.example.com",))))
+    assert [(host.name, host.certain) for host in needed] == [("api.example.com", True)]
 
 
 def test_a_generators_model_is_not_on_the_hub():
-    assert hub_models(_step("data", model="llama3.3-70b")) == ()
+    generator = DataGenerator(task=SOAP, mode="cortex", model="llama3.3-70b", source="ROWS")
+    assert _on_hub(generator.plan(given=GIVEN).needs) == ()
 
 
-def test_files_that_are_no_json_or_yaml_are_left_to_the_job():
+def test_of_a_job_that_does_not_state_its_needs_files_are_not_read():
     job = JobSpec(name="s", kind="report", files={"step.json": "{"}, entrypoint=("python",))
-    broken = JobSpec(
-        name="t", files={"config.yaml": "a: [", "step.json": "[]"}, entrypoint=("arctic_training", "config.yaml")
-    )
-    assert hosts(job) == hosts(broken) == ()
+    config = TrainSpec(model="Qwen/Qwen3-1.7B").to_yaml()
+    other = JobSpec(name="t", files={"config.yaml": config}, entrypoint=("arctic_training", "config.yaml"))
+    assert hosts(job) == hosts(other) == ()
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ import json
 import pytest
 
 from soaptune.deploy import Deployer
-from soaptune.deploy.service import ServiceOptions, ServicePlan
+from soaptune.deploy.payload import ServePayload
+from soaptune.deploy.service import ServiceOptions
 from soaptune.errors import ConfigError, GateError
+from soaptune.handles.location import Folder
+from soaptune.jobs.place import Place
 from soaptune.snowflake.backend import SnowflakeBackend
 from tests.unit.deploy.test_deployer import make_model, make_report
 
@@ -23,9 +26,9 @@ def backend():
     )
 
 
-def plan_of(deployer, model, report, backend) -> ServicePlan:
+def plan_of(deployer, model, report, backend) -> ServePayload:
     spec = deployer.compile(model, report, on=backend)
-    return ServicePlan.model_validate(json.loads(spec.files["step.json"]))
+    return ServePayload.model_validate(json.loads(spec.files["step.json"]))
 
 
 def codes(found):
@@ -36,21 +39,29 @@ def test_on_snowflake_the_job_makes_a_service_in_the_account(model, backend):
     report = make_report()
     spec = Deployer(name="soap-notes").compile(model, report, on=backend)
     assert spec.kind == "endpoint"
-    assert spec.entrypoint == ("python", "-m", "soaptune.runtime.snowflake.deploy", "step.json")
+    assert spec.entrypoint == ("python", "-m", "soaptune.runtime", "run")
+    assert spec.detach  # it ends by itself, and must not end with its submitter
     assert "llguidance" in spec.files["requirements.txt"]
-    plan = ServicePlan.model_validate(json.loads(spec.files["step.json"]))
-    assert (plan.database, plan.schema_name, plan.service.compute_pool) == ("DEMO", "my schema", "gpu_pool")
-    assert plan.service.build_integrations == ("pypi",)
+    place = Place.model_validate(json.loads(spec.files["place.json"]))
+    assert (place.kind, place.backend) == ("endpoint", "snowflake")
+    assert place.account is not None
+    assert (place.account.database, place.account.db_schema) == ("DEMO", "my schema")
+    assert (place.account.compute_pool, place.account.integrations) == ("GPU_POOL", ("PYPI",))
+    plan = ServePayload.model_validate(json.loads(spec.files["step.json"]))
+    # What the account decides is no part of the payload: the job fills it in.
+    assert (plan.service.compute_pool, plan.service.build_integrations) == (None, None)
     assert (plan.object_name, plan.model_name) == ("SOAP_NOTES", "SOAP_NOTES")
     assert plan.metrics == {"schema_valid": 0.99}
     # A tenth less than its submitter waits: only the job can take the service back.
-    assert plan.timeout == 3_240
+    assert plan.startup_seconds == 3_240
 
 
 def test_the_embedded_base_model_travels_as_an_input(model, backend):
     spec = Deployer(name="x").compile(model, on=backend)
-    assert spec.inputs["base"].endswith("tiny/model")
-    assert json.loads(spec.files["step.json"])["base"] == "../inputs/base"
+    base = spec.inputs["base"]
+    assert isinstance(base, Folder)
+    assert base.path.endswith("tiny/model")
+    assert json.loads(spec.files["step.json"])["base"] == {"name": "../inputs/base", "revision": None}
 
 
 def test_nothing_of_it_connects_to_the_account(model, backend):

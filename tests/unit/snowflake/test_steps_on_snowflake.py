@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import yaml
-from soaptune.data.plan import GeneratePlan
 
 from soaptune import tiny
 from soaptune.data import DataGenerator
-from soaptune.errors import BackendError, ConfigError
+from soaptune.data.payload import GeneratePayload
+from soaptune.errors import BackendError, CheckFailed
 from soaptune.handles.dataset_manifest import DatasetManifest
+from soaptune.handles.location import Folder, Query, Tables, TableSplit
+from soaptune.jobs.output import FolderOutput, NamedTables
+from soaptune.jobs.place import Place
 from soaptune.local.backend import LocalBackend
 from soaptune.runtime.generate import generate
 from soaptune.runtime.snowflake import nodes
@@ -21,7 +24,7 @@ from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.session import Connection
 from soaptune.snowflake.tables.dataset import TableDataset
 from soaptune.snowflake.tables.query import SchemaRef
-from soaptune.snowflake.tables.spec import Tables, TableSplit
+from soaptune.snowflake.tables.spec import table_of
 from soaptune.tasks import SOAP
 from soaptune.train.spec import TrainSpec
 from soaptune.train.trainer import Trainer
@@ -54,14 +57,12 @@ def test_the_recipes_of_the_public_sample_mean_the_same_on_tables(name: str) -> 
     data = tables()
     ours = yaml.safe_load(spec.to_yaml(data))
     folder = yaml.safe_load(spec.to_yaml())
-    (source,) = ours["data"].pop("sources")
-    (other,) = folder["data"].pop("sources")
-    # Only where rows come from differs from the form on this machine, which another test compares with the sample's.
+    # It is the form on this machine, which another test compares with the sample's.
     assert ours == folder
-    assert (source.pop("type"), other.pop("type")) == ("soaptune_snowflake", "soaptune_parquet")
-    assert source == other
+    (source,) = ours["data"]["sources"]
+    assert (source["type"], source["path"]) == ("soaptune_dataset", "../inputs/data")
     theirs = yaml.safe_load(RECIPES.read_text(encoding="utf-8"))[name]["data"]["sources"][0]["table_name"]
-    place = data.source.splits[source["split"]].name
+    place = table_of(data.source.splits[source["split"]])
     assert place is not None
     assert place.name == theirs.upper()
 
@@ -69,12 +70,12 @@ def test_the_recipes_of_the_public_sample_mean_the_same_on_tables(name: str) -> 
 def test_a_training_job_is_told_of_tables_and_given_the_embedded_model() -> None:
     job = Trainer(spec=TrainSpec.preset("tiny-lora")).compile(tables(), on=backend())
     assert job.entrypoint == ("arctic_training", "config.yaml")
-    assert job.inputs["data"] == tables().location.uri
-    assert job.inputs["base"] == str(tiny.path())
+    assert job.inputs == {"data": tables().location, "base": Folder(path=str(tiny.path()))}
+    assert Place.model_validate_json(job.files["place.json"]).inputs == job.inputs
     config = yaml.safe_load(job.files["config.yaml"])
     assert config["model"]["name_or_path"] == "../inputs/base"
     assert config["data"]["sources"][0]["path"] == "../inputs/data"
-    assert json.loads(job.files["model.json"])["base"] == "soaptune/tiny"
+    assert json.loads(job.files["model.json"])["base"]["name"] == "soaptune/tiny"
     assert "USE_RAY" not in job.env
 
 
@@ -91,24 +92,38 @@ def test_several_nodes_train_as_a_ray_cluster_from_the_jobs_own_folder() -> None
     compile(job.files["train.py"], "train.py", "exec")
 
 
-def test_generated_tables_are_named_after_the_task_or_as_asked() -> None:
+def test_generated_tables_are_named_after_the_task_or_as_asked(tmp_path: Path) -> None:
     step = DataGenerator(task=SOAP)
-    assert plan_of(step).table == '"LLM_DEMO"."PUBLIC"."SOAP"'
-    assert plan_of(step.replace(table="notes")).table == '"LLM_DEMO"."PUBLIC"."NOTES"'
-    assert plan_of(step.replace(table='other."My notes"', overwrite=True)).table == '"LLM_DEMO"."OTHER"."My notes"'
-    local = LocalBackend("runs")
-    assert "table" not in json.loads(step.compile(on=local).files["step.json"])
+    splits = ("train", "validation", "test")
+    assert output_of(step) == NamedTables(name='"LLM_DEMO"."PUBLIC"."SOAP"', splits=splits)
+    assert output_of(step.replace(table="notes")) == NamedTables(name='"LLM_DEMO"."PUBLIC"."NOTES"', splits=splits)
+    asked = output_of(step.replace(table='other."My notes"', overwrite=True))
+    assert asked == NamedTables(name='"LLM_DEMO"."OTHER"."My notes"', splits=splits, replace_existing=True)
+    here = step.compile(on=LocalBackend(tmp_path))
+    assert here.output == Place.model_validate_json(here.files["place.json"]).output == FolderOutput()
 
 
-def test_where_rows_are_kept_is_no_part_of_how_they_were_made() -> None:
+def test_where_rows_are_kept_is_no_part_of_how_they_were_made(tmp_path: Path) -> None:
     step = DataGenerator(task=SOAP)
-    local = LocalBackend("runs")
-    here = GeneratePlan.model_validate_json(step.compile(on=local).files["step.json"])
-    assert plan_of(step.replace(table="x", overwrite=True)).how == here.how
+    here = step.compile(on=LocalBackend(tmp_path)).files["step.json"]
+    there = step.replace(table="x", overwrite=True)
+    assert there.compile(on=backend()).files["step.json"] == here
+    assert plan_of(there).how == GeneratePayload.model_validate_json(here).how
 
 
-def plan_of(step: DataGenerator) -> GeneratePlan:
-    return GeneratePlan.model_validate_json(step.compile(on=backend()).files["step.json"])
+def test_cortex_rows_are_an_input_by_their_query() -> None:
+    step = DataGenerator(task=SOAP, mode="cortex", model="m", source="SELECT * FROM CALLS")
+    assert step.compile(on=backend()).inputs == {"source": Query(text="SELECT * FROM CALLS")}
+
+
+def output_of(step: DataGenerator) -> Any:
+    job = step.compile(on=backend())
+    assert Place.model_validate_json(job.files["place.json"]).output == job.output
+    return job.output
+
+
+def plan_of(step: DataGenerator) -> GeneratePayload:
+    return GeneratePayload.model_validate_json(step.compile(on=backend()).files["step.json"])
 
 
 def test_results_of_nodes_come_in_the_order_of_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,10 +144,13 @@ def test_cortex_on_another_backend_is_told(tmp_path: Path) -> None:
     generator = DataGenerator(task=SOAP, mode="cortex", model="m", source="ROWS", split={"train": 5_000, "test": 9})
     here = LocalBackend(tmp_path)
 
-    assert [finding.code for finding in generator.preflight(on=here)] == ["needs-snowflake"]
-    for ask in (generator.compile, generator.estimate):
-        with pytest.raises(ConfigError, match="SnowflakeBackend"):
+    needs = generator.plan(given=here.capabilities).needs
+    assert [finding.code for finding in here.capabilities.unmet(needs)] == ["needs-snowflake"]
+    assert backend().capabilities.unmet(needs) == []
+    for ask in (generator.submit, generator.run, generator.estimate):
+        with pytest.raises(CheckFailed, match="SnowflakeBackend"):
             ask(on=here)
+    assert here.jobs() == []
 
 
 def test_what_is_wrong_with_the_account_is_the_backends_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
