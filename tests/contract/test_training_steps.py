@@ -17,8 +17,11 @@ from typing import Any
 
 import pytest
 
+from soaptune.common.files import write_json
+from soaptune.handles.dataset_manifest import DatasetManifest
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.model_manifest import ModelManifest, ModelPlan
+from soaptune.tasks import SOAP
 from soaptune.train.options import CheckpointOptions, DeepSpeedOptions, OptimizerOptions
 from soaptune.train.spec import TrainSpec
 
@@ -151,8 +154,17 @@ def stages(tmp_path_factory: pytest.TempPathFactory, base: Path) -> dict[str, Pa
     root = tmp_path_factory.mktemp("steps")
     for name, rows in SPLITS.items():
         (root / "data" / name).mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(rows), root / "data" / name / "train.parquet")
-        pq.write_table(pa.Table.from_pylist(VALIDATION), root / "data" / name / "validation.parquet")
+        splits = {"train": rows, "validation": VALIDATION}
+        for split, each in splits.items():
+            pq.write_table(pa.Table.from_pylist(each), root / "data" / name / f"{split}.parquet")
+        manifest = DatasetManifest(
+            fingerprint=f"sha256:{name}",
+            task=SOAP.spec(),  # the rows bring messages of their own
+            counts={split: len(each) for split, each in splits.items()},
+            split_fingerprints={},
+            how={"step": "test"},
+        )
+        write_json(root / "data" / name / "manifest.json", manifest.model_dump(mode="json"))
     made: dict[str, Path] = {}
     for number, (name, cut) in enumerate(CUTS.items()):
         made[name] = root / f"stage{number}"
