@@ -91,7 +91,7 @@ class Probes:
 
     def deploy(self) -> Seen:
         """A version in the registry and a service that answers."""
-        service = st.ServiceOptions(gpus=self.gpus, takes_over=True)
+        service = st.ServiceOptions(gpus=self.gpus, replace_existing=True)
         deployer = st.Deployer(name="soaptune-smoke", task=st.tasks.SOAP, service=service)
         endpoint = deployer.run(self.model, self.report, on=self.backend)
         try:

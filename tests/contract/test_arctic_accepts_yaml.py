@@ -142,7 +142,7 @@ def test_our_plug_ins_are_the_ones_that_run(loaded: dict[str, dict[str, Any]]) -
     used = loaded["tiny-lora"]
     assert used["trainer"] == "SoaptuneSFTTrainer"
     assert used["data"] == "SoaptuneDataFactory"
-    assert used["source"] == "ParquetSource"
+    assert used["source"] == "DatasetSource"
     assert used["model"] == "BaseModelFactory"
     assert used["optimizer"] == "AdamWFactory"
     assert used["peft"] == "LoraConfig"

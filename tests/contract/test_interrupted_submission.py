@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.lower import lowered
+from soaptune.jobs.plan import Plan
 from soaptune.jobs.step import Step
 from soaptune.local.backend import LocalBackend
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
-SPEC = JobSpec(name="sleep", entrypoint=("python", "-c", "import time; time.sleep(300)"))
+PLAN = Plan(name="sleep", kind="command", files={}, entrypoint=("python", "-c", "import time; time.sleep(300)"))
 
 
 class Sleeper(Step):
@@ -22,8 +23,8 @@ class Sleeper(Step):
     def preflight(self, *, on):
         return []
 
-    def compile(self, *, on):
-        return SPEC
+    def plan(self, *, given):
+        return PLAN
 
     def run(self, *, on, key=None):
         return self._run(on=on, key=key)
@@ -102,7 +103,7 @@ def test_run_leaves_nothing_when_it_is_interrupted_before_anything_starts(tmp_pa
 def test_submit_without_a_key_leaves_no_job_that_nobody_could_find(tmp_path, started):
     backend = backend_at(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        backend.submit(SPEC)
+        backend.submit(lowered(PLAN, backend="local"))
     assert [job.status for job in backend.jobs()] == ["cancelled"]
     assert still_running(backend) == []
 
@@ -110,8 +111,8 @@ def test_submit_without_a_key_leaves_no_job_that_nobody_could_find(tmp_path, sta
 def test_submit_with_a_key_finds_the_interrupted_submission_again(tmp_path, started):
     backend = backend_at(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        backend.submit(SPEC, key="monday")
-    job = backend.submit(SPEC, key="monday")
+        backend.submit(lowered(PLAN, backend="local"), key="monday")
+    job = backend.submit(lowered(PLAN, backend="local"), key="monday")
     end = time.monotonic() + 60
     while job.status == "pending" and time.monotonic() < end:
         time.sleep(0.05)
@@ -124,7 +125,7 @@ def test_a_job_is_found_by_its_key_and_nothing_is_started(tmp_path):
     backend = backend_at(tmp_path)
     assert backend.find("monday") is None
     assert not backend.root.exists()
-    job = backend.submit(SPEC, key="monday")
+    job = backend.submit(lowered(PLAN, backend="local"), key="monday")
     assert backend.find("monday").id == job.id
     assert backend.find("tuesday") is None
     job.cancel()

@@ -83,6 +83,7 @@ def script(tmp_path, body):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from soaptune.local.backend import LocalBackend
     from soaptune.jobs.spec import JobSpec
+    from soaptune.jobs.plan import Plan
     from soaptune.jobs.step import Step
     backend = LocalBackend({str(tmp_path / "runs")!r}, grace=0.5)
     def python(code, **more):
@@ -343,7 +344,9 @@ def test_ctrl_c_in_a_running_step_stops_the_job_and_says_so(backend, tmp_path):
         """
         class Sleeper(Step):
             def preflight(self, *, on): return []
-            def compile(self, *, on): return python(FAMILY + "time.sleep(300)")
+            def plan(self, *, given):
+                code = FAMILY + "time.sleep(300)"
+                return Plan(name="job", kind="command", files={}, entrypoint=("python", "-c", code))
             def run(self, *, on): return self._run(on=on)
         try:
             Sleeper().run(on=backend)

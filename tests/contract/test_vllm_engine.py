@@ -181,7 +181,8 @@ def test_the_server_ends_when_who_started_it_is_killed(base, notes):  # noqa: F8
 def test_an_evaluation_with_it_gives_the_numbers_of_the_engine_in_process(model, notes, tmp_path):  # noqa: F811
     data = dataset(tmp_path / "data", long=True)
     here = evaluate(model, data, tmp_path / "here")
-    there = evaluate(model, data, tmp_path / "there", engine=VLLM(command=STAND_IN))
+    there = evaluate(model, data, tmp_path / "there", engine=VLLM(command=STAND_IN, args=("--seed=7",)))
+    assert "--seed=7" in json.loads((notes / "command").read_text())[0]
     assert there.metrics == here.metrics
     assert there.errors == here.errors
     assert there.lineage.model_fingerprint == model.fingerprint

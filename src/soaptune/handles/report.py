@@ -164,7 +164,7 @@ class EvalReport(Config):
     @property
     def fingerprint(self) -> str:
         """A fingerprint of what the report says, wherever it lies and whenever it was made."""
-        said = self.model_dump(mode="json", exclude={"predictions": True, "lineage": {"created"}})
+        said = self.model_dump(mode="json", exclude={"predictions": True, "lineage": {"created", "plan_fingerprint"}})
         return fingerprint(said)
 
     def base(self) -> Mapping[str, Metric]:

@@ -169,10 +169,10 @@ class TrainSpec(Config):
 
     @property
     def fingerprint(self) -> str:
-        """``"sha256:..."`` of all choices, defaults included."""
+        """``"sha256:..."`` of all choices, defaults included; not of `token` and `cache_dir`, which train nothing."""
         from soaptune.common.fingerprint import fingerprint
 
-        return fingerprint(self.model_dump(mode="json"))
+        return fingerprint({**self.model_dump(mode="json"), "token": None, "cache_dir": None})
 
     @classmethod
     def presets(cls) -> tuple[str, ...]:
