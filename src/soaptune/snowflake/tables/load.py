@@ -118,7 +118,8 @@ def load_dataset(
     parts: dict[str, SplitSource] = {}
     for one, text in given.items():
         part = find_source(place, text)
-        parts[one] = part.replace(columns=match_columns(names_of(place, part), part, spec.fields, columns or {}))
+        matched = match_columns(names_of(place, part), part, spec.fields, columns or {})
+        parts[one] = part.replace(columns=matched, values=_values(spec), absent=_absent(spec))
     parts = _ids(place, parts, spec)
     bad = {one: _lacking(place, one, part, spec, set(allow_empty)) for one, part in parts.items()}
     for one, fields in bad.items():
@@ -143,6 +144,21 @@ def load_dataset(
         ),
     )
     return TableDataset(place, _measured(place, draft, exact=fingerprint == "rows"))
+
+
+def _values(spec: TaskSpec) -> tuple[str, ...]:
+    return tuple(field for field in spec.output_fields if spec.may_be_text(field) and not spec.is_text(field))
+
+
+def _absent(spec: TaskSpec) -> dict[str, str]:
+    """What stands for nothing: a field's default, or null where it may be null."""
+    found: dict[str, str] = {}
+    for field in spec.output_fields:
+        if spec.has_default(field):
+            found[field] = spec.encode(field, spec.default(field))
+        elif "null" in spec.types(field):
+            found[field] = spec.encode(field, None)
+    return found
 
 
 def _ids(place: Place, parts: Mapping[str, SplitSource], spec: TaskSpec) -> dict[str, SplitSource]:
@@ -170,7 +186,7 @@ def _ids(place: Place, parts: Mapping[str, SplitSource], spec: TaskSpec) -> dict
 
 
 def _lacking(place: Place, split: str, part: SplitSource, spec: TaskSpec, allowed: set[str]) -> dict[str, int]:
-    fields = [field for field in spec.fields if field not in allowed]
+    fields = [field for field in spec.fields if field not in allowed and field not in part.absent]
     unknown = sorted(allowed - set(spec.fields))
     if unknown:
         raise DataError(f"allow_empty speaks of {unknown[0]!r}, which is no field of the task.")
