@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import jsonschema
 import pytest
@@ -33,6 +34,13 @@ SCHEMAS = {
     "bounded": obj(word={"type": "string", "minLength": 3, "maxLength": 8}, day={"type": "string", "format": "date"}),
     "itself": {**obj(child={"anyOf": [{"$ref": "#"}, {"type": "null"}]}), "$defs": {}},
     "anything": {"type": "object"},
+    "pattern": obj(
+        code={"type": "string", "pattern": r"\d+"}, mail={"type": "string", "pattern": r"^[^@]+@[a-z]{2,}$"}
+    ),
+    "between": obj(share={"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+    "times": obj(at={"type": "string", "format": "date-time"}, long={"type": "string", "format": "duration"}),
+    "optional": {**obj(rows={"type": "array", "items": obj(**dict.fromkeys("abcdefgh", TEXT))}), "required": []},
+    "keys": obj(prices={"type": "object", "additionalProperties": {"type": "number"}, "minProperties": 3}),
 }
 
 
@@ -60,6 +68,8 @@ def test_noise_within_any_limit_becomes_a_valid_answer(random_tokenizer, name):
         jsonschema.Draft202012Validator(schema).validate(value)
         assert used <= limit
         closed += led
+    if name == "times":
+        datetime.fromisoformat(value["at"].replace("Z", "+00:00"))
     assert closed or name not in {"texts", "lists"}
 
 
@@ -77,6 +87,23 @@ def test_what_would_never_end_is_ended(random_tokenizer, wish):
             answer.append(int(processor(torch.tensor([[7, *answer]]), wishes).argmax()))
         text = random_tokenizer.decode([token for token in answer if token != random_tokenizer.eos_token_id])
         jsonschema.validate(json.loads(text), schema)
+
+
+def test_a_key_is_not_written_twice_and_a_number_is_one_that_can_be_read(random_tokenizer):
+    schema = SCHEMAS["keys"]
+    wish = '{"prices": {"tea": 1e999, "tea": 2, "tea": 3'
+    tokens = random_tokenizer(wish)["input_ids"]
+    processor = logits_processor(random_tokenizer, schema, limit=120)
+    answer: list[int] = []
+    while len(answer) < 120 and random_tokenizer.eos_token_id not in answer:
+        wishes = torch.randn(1, len(random_tokenizer), generator=torch.Generator().manual_seed(len(answer)))
+        wishes[0, tokens[min(len(answer), len(tokens) - 1)]] += 9.0
+        answer.append(int(processor(torch.tensor([[7, *answer]]), wishes).argmax()))
+    text = random_tokenizer.decode(answer[:-1])
+    pairs = json.loads(text, object_pairs_hook=list)[0][1]
+    assert len({key for key, _ in pairs}) == len(pairs) >= 3
+    assert text.count('"tea"') == 1
+    assert all(abs(value) < 1e100 for _, value in pairs)
 
 
 def test_the_layout_is_that_of_training(random_tokenizer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -14,6 +15,7 @@ from uuid import UUID
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import seed as seed_of
 from hypothesis import strategies as st
 from pydantic import (
     UUID4,
@@ -31,8 +33,8 @@ from soaptune.handles.readers.rows import RawRows, wanted_columns, well_formed
 from soaptune.runtime.engines.grammar import logits_processor, shortest_answer
 from soaptune.tasks import Task
 
-EXAMPLES = int(os.environ.get("SOAPTUNE_TYPED_EXAMPLES", "110"))
-"""How many classes are drawn; a soak sets more."""
+EXAMPLES = int(os.environ.get("SOAPTUNE_TYPED_EXAMPLES", "2"))
+"""How many classes are drawn for each leaf; a soak sets more."""
 
 
 class Color(Enum):
@@ -111,72 +113,62 @@ REFUSED: dict[str, Any] = {
     "share of a float": Annotated[float, Field(multiple_of=0.1)],
     "complex": complex,
 }
-WRAPPERS = [
-    "optional", "list", "bounded list", "dict", "dict of few keys", "dict of size", "tuple", "union", "model",
-    "default", "default factory",
-]  # fmt: skip
+WRAPPERS: dict[str, Callable[[Any], Any]] = {
+    "optional": lambda inner: Optional[inner],  # noqa: UP045
+    "list": lambda inner: list[inner],
+    "bounded list": lambda inner: Annotated[list[inner], Field(min_length=1, max_length=3)],
+    "dict": lambda inner: dict[str, inner],
+    "dict of few keys": lambda inner: dict[Literal["a", "b"], inner],
+    "dict of size": lambda inner: Annotated[dict[str, inner], Field(min_length=2)],
+    "model": lambda inner: create_model("Inner", x=(inner, ...), y=(int, 3)),
+    "tuple": lambda _: None,
+    "union": lambda _: None,
+}
+HOW = ["required", "default", "default factory"]
 
 
 class Drawn:
     """One class, and what it is made of."""
 
-    def __init__(self, model: type[BaseModel], constructs: list[str], bad: set[str]) -> None:
+    def __init__(self, model: type[BaseModel], constructs: list[str]) -> None:
         self.model = model
         self.constructs = constructs
-        self.bad = bad
 
     def __repr__(self) -> str:
         return f"{self.model.__name__}({self.model.model_fields})"
 
 
 @st.composite
-def types(draw: st.DrawFn, depth: int = 2) -> tuple[Any, list[str]]:
-    """A type with the names of what it is made of."""
-    leaf = draw(st.sampled_from(list(LEAVES)))
+def types(draw: st.DrawFn, leaf: str, depth: int = 2) -> tuple[Any, list[str]]:
+    """A type around a leaf, with the names of what it is made of."""
     if depth == 0 or draw(st.integers(0, 2)) == 0:
         return LEAVES[leaf], [leaf]
-    wrapper = draw(st.sampled_from(WRAPPERS[:-2]))
-    inner, names = draw(types(depth=depth - 1))
-    if wrapper == "union":
-        other, more = draw(types(depth=depth - 1))
-        return Union[inner, other], [wrapper, *names, *more]  # noqa: UP007
-    if wrapper == "tuple":
-        other, more = draw(types(depth=depth - 1))
-        return tuple[inner, other], [wrapper, *names, *more]
-    made: dict[str, Any] = {
-        "optional": Optional[inner],  # noqa: UP045
-        "list": list[inner],
-        "bounded list": Annotated[list[inner], Field(min_length=1, max_length=3)],
-        "dict": dict[str, inner],
-        "dict of few keys": dict[Literal["a", "b"], inner],
-        "dict of size": Annotated[dict[str, inner], Field(min_length=2)],
-        "model": create_model("Inner", x=(inner, ...), y=(int, 3)),
-    }
-    return made[wrapper], [wrapper, *names]
+    wrapper = draw(st.sampled_from(list(WRAPPERS)))
+    inner, names = draw(types(leaf, depth=depth - 1))
+    if wrapper in ("union", "tuple"):
+        other, more = draw(types(draw(st.sampled_from(list(LEAVES))), depth=depth - 1))
+        made = Union[inner, other] if wrapper == "union" else tuple[inner, other]  # noqa: UP007
+        return made, [wrapper, *names, *more]
+    return WRAPPERS[wrapper](inner), [wrapper, *names]
 
 
 @st.composite
-def classes(draw: st.DrawFn) -> Drawn:
-    """A class of one to four fields."""
+def classes(draw: st.DrawFn, first: str) -> Drawn:
+    """A class of a few fields, each about another leaf, the first about a given one."""
     fields: dict[str, Any] = {}
     constructs: list[str] = []
-    bad: set[str] = set()
-    for place in range(draw(st.integers(1, 6))):
-        kind, names = draw(types())
-        how = draw(st.sampled_from(["required", "required", "default", "default factory"]))
+    others = draw(st.lists(st.sampled_from(list(LEAVES)), max_size=4, unique=True))
+    for place, leaf in enumerate([first, *others]):
+        kind, names = draw(types(leaf))
+        how = draw(st.sampled_from(HOW))
         if how == "default":
             fields[f"f{place}"] = (Optional[kind], None)  # noqa: UP045
         elif how == "default factory":
             fields[f"f{place}"] = (list[kind], Field(default_factory=list))
         else:
             fields[f"f{place}"] = (kind, ...)
-        constructs += names if how == "required" else [how, *names]
-    if draw(st.integers(0, 4)) == 4:
-        refused = draw(st.sampled_from(list(REFUSED)))
-        fields["bad"] = (REFUSED[refused], ...)
-        bad.add("bad")
-        constructs.append(refused)
-    return Drawn(create_model("Drawn", **fields), constructs, bad)
+        constructs += [how, *names]
+    return Drawn(create_model("Drawn", **fields), constructs)
 
 
 def answered(tokenizer: Any, schema: dict[str, Any], *, limit: int, seed: int) -> str:
@@ -200,14 +192,13 @@ def loaded(task: Task[Any], outputs: dict[str, Any]) -> str:
     return task.answer(task.outputs(table.to_pylist()[0]))
 
 
-@pytest.mark.timeout(0 if EXAMPLES > 500 else 300)
+@pytest.mark.timeout(0 if EXAMPLES > 10 else 300)
 def test_what_check_lets_through_works_to_the_end(random_tokenizer: Any) -> None:
     drawn: Counter[str] = Counter()
     answers: Counter[str] = Counter()
 
-    @settings(
+    chosen = settings(
         max_examples=EXAMPLES,
-        derandomize=True,
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -215,27 +206,26 @@ def test_what_check_lets_through_works_to_the_end(random_tokenizer: Any) -> None
         phases=[Phase.generate],
         report_multiple_bugs=False,
     )
-    @given(classes(), st.integers(0, 2**31), st.integers(1, 60))
+
     def each(made: Drawn, seed: int, more: int) -> None:
         drawn.update(set(made.constructs))
         task: Task[Any] = Task(
             name="drawn", system_prompt="s", user_template="{text}", output=made.model,
             rubric=dict.fromkeys(made.model.model_fields, "right"),
         )  # fmt: skip
-        found = {violation.path.split(".")[1].rstrip("[]") for violation in task.check()}
-        assert found == made.bad
-        if found:
-            return
+        assert task.check() == []
         inside = Task.from_spec(task.spec())
         schema = task.schema()
         least = shortest_answer(random_tokenizer, schema)
-        for limit in (least, least + more, least + 250):
+        for limit in (least, least + more, least + 120):
             text = answered(random_tokenizer, schema, limit=limit, seed=seed)
             note(text)
             value = task.parse(text)
             raw = inside.parse(text)
             target = task.answer(value)
-            assert task.answer(raw) == inside.answer(raw) == target
+            assert task.answer(raw) == target
+            if "stripped" not in made.constructs:  # only the class strips what another branch of a union lets through
+                assert inside.answer(raw) == target
             assert task.parse(target) == value
             assert [turn["content"] for turn in task.messages({"text": text})] == ["s", text]
             answers["read"] += 1
@@ -243,8 +233,20 @@ def test_what_check_lets_through_works_to_the_end(random_tokenizer: Any) -> None
                 assert loaded(task, raw) == target
                 answers["loaded"] += 1
 
-    each()
+    for number, leaf in enumerate(LEAVES):
+        fixed = seed_of(number)  # the same classes each time, and others for each leaf
+        fixed(chosen(given(classes(leaf), st.integers(0, 2**31), st.integers(1, 60))(each)))()
     print(f"\n{answers['read']} answers read, {answers['loaded']} loaded; classes drawn with:")
-    for name in (*LEAVES, *WRAPPERS, *REFUSED):
+    for name in (*LEAVES, *WRAPPERS, *HOW):
         print(f"  {name}: {drawn[name]}")
-    assert not [name for name in (*LEAVES, *WRAPPERS, *REFUSED) if not drawn[name]]
+    assert not [name for name in (*LEAVES, *WRAPPERS, *HOW) if not drawn[name]]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_served_is_named_before_training(name: str) -> None:
+    inner = create_model("Inner", good=(str, ...), bad=(REFUSED[name], ...))
+    outer = create_model("Outer", fine=(int, 1), rows=(list[inner], ...))
+    task = Task(name="t", system_prompt="", user_template="{text}", output=outer, rubric={"fine": "x", "rows": "x"})
+    found = task.check()
+    assert {violation.code for violation in found} == {"hard-to-serve"}
+    assert {violation.path.split(".*")[0] for violation in found} == {"output.rows[].bad"}

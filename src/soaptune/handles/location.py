@@ -73,6 +73,12 @@ class TableSplit(Config):
     complete: bool = False
     """Whether rows that lack a field are left out."""
 
+    values: tuple[str, ...] = ()
+    """The user's columns that hold values of fields which may be text and something else: read as JSON text."""
+
+    absent: dict[str, str] = Field(default_factory=dict[str, str])
+    """What the dataset has for a field where the user's column has nothing, as it is stored."""
+
     arrow_schema: str = ""
     """The types of the dataset's columns (Arrow's IPC form, base64); empty for the user's own tables."""
 

@@ -12,9 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from soaptune.config import summary
 from soaptune.errors import ConfigError, DataError, SoaptuneError
 from soaptune.handles.dataset import Dataset
 from soaptune.prompting import IGNORE_INDEX, LabelledRow, has_system_role
@@ -179,8 +176,8 @@ def main() -> int:
         with contextlib.redirect_stdout(sys.stderr):  # nothing that a library prints gets between
             try:
                 question = TokenQuestion.model_validate_json(sys.stdin.read())
-            except ValidationError as error:
-                raise ConfigError(f"the question is broken: {summary(error)}") from error
+            except ConfigError as error:
+                raise ConfigError(f"the question is broken: {error}") from error
             found = answer(question)
     except SoaptuneError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

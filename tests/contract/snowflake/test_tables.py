@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pydantic import BaseModel
 
 from soaptune.errors import BackendError, DataError
 from soaptune.handles.dataset import Dataset
@@ -19,6 +20,7 @@ from soaptune.local.backend import LocalBackend
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.tables.dataset import TableDataset
 from soaptune.snowflake.tables.spec import read_tables, write_tables
+from soaptune.tasks import Task
 from soaptune.tasks.spec import TaskSpec
 
 TASK = TaskSpec(
@@ -198,6 +200,52 @@ def test_the_same_dataset_is_written_once(shared_account: Any, backend: Snowflak
     before = len(shared_account.statements)
     assert backend.save(small, name="once").counts == small.counts
     assert not [s for s in shared_account.statements[before:] if s.sql.startswith(("CREATE", "PUT", "COPY"))]
+
+
+class Booking(BaseModel):
+    people: str | None
+    size: int
+    share: float | None
+    day: datetime.date
+    seen: bool
+    tags: list[str]
+    note: str | int = "none"
+
+
+def test_typed_columns_of_a_users_table_are_read_as_in_a_file(backend: SnowflakeBackend, tmp_path: Path) -> None:
+    rubric = dict.fromkeys(Booking.model_fields, "right")
+    task = Task(name="b", system_prompt="", user_template="{ticket}", output=Booking, rubric=rubric)
+    session = backend.session()
+    session.sql(
+        "CREATE TABLE TYPED_TRAIN (TICKET VARCHAR, PEOPLE VARCHAR, SIZE NUMBER, SHARE FLOAT, DAY DATE, SEEN BOOLEAN, "
+        "TAGS VARIANT, NOTE VARCHAR)"
+    ).collect()
+    texts = ["7", "null", "'two'", None]
+    for place, text in enumerate(texts):
+        people = "NULL" if text is None else "'" + text.replace("'", "''") + "'"
+        session.sql(
+            f"INSERT INTO TYPED_TRAIN SELECT 't{place}', {people}, {place}, {'NULL' if text is None else '0.5'}, "
+            f"'2024-02-29', TRUE, PARSE_JSON('[\"x\"]'), {'NULL' if place else people}"
+        ).collect()
+    data = backend.load_dataset("TYPED_TRAIN", task=task)
+    assert data.counts == {"train": 4}
+    saved = backend.save(data, name="typed copy")
+    for there in (data, saved, data.download(tmp_path / "typed")):
+        found = sorted(there.table("train").to_pylist(), key=lambda row: row["ticket"])
+        answers = [task.parse(task.answer(task.outputs(row))) for row in found]
+        day = datetime.date(2024, 2, 29)
+        assert answers == [
+            Booking(
+                people=text,
+                size=place,
+                share=None if text is None else 0.5,
+                day=day,
+                seen=True,
+                tags=["x"],
+                note="none" if place else "7",
+            )
+            for place, text in enumerate(texts)
+        ]
 
 
 def test_a_users_table_is_never_replaced_by_accident(backend: SnowflakeBackend, small: Dataset) -> None:

@@ -371,6 +371,16 @@ def test_faults_of_the_class_are_found() -> None:
     assert "no-output" in codes(plan_task(output=RootModel[list[int]], rubric={}))
 
 
+def test_a_default_that_is_another_each_time_is_found() -> None:
+    class Stamped(BaseModel):
+        at: datetime = Field(default_factory=datetime.now)
+        drug: Drug = Field(default_factory=lambda: Drug(name="x"))
+
+    task = plan_task(output=Stamped, rubric={"at": "x", "drug": "x"})
+    assert [(v.path, v.code) for v in task.check()] == [("output.at", "unstated-default")]
+    assert json.loads(task.answer({"at": datetime(2024, 1, 1)}))["drug"] == {"name": "x", "dose": None}
+
+
 def test_a_field_without_a_rubric_is_a_warning() -> None:
     assert codes(plan_task(rubric={"title": "x", "drugs": " "})) == {"no-rubric": "warning"}
 

@@ -21,7 +21,7 @@ from llguidance.hf import from_tokenizer
 
 from soaptune.errors import EngineError
 from soaptune.runtime.engines.json_cursor import Cursor
-from soaptune.runtime.engines.way_out import Vocabulary, way_to_end
+from soaptune.runtime.engines.way_out import Hints, Vocabulary, way_to_end
 from soaptune.tasks.constrained import grammar_schema, longest_step, pattern_characters
 
 __all__ = ["Processor", "logits_processor", "shortest_answer"]
@@ -41,8 +41,8 @@ class _Grammar:
     """The tokens of the shortest answer, the stop token included."""
     step: int
     """By how many tokens one token can lengthen the way to the end."""
-    preferred: tuple[int, ...]
-    """The tokens of the characters that the schema's patterns speak of."""
+    hints: Hints
+    """What helps to find the end of an answer."""
 
 
 _lock = threading.Lock()
@@ -157,7 +157,7 @@ class _Row:
         return self._only(self._next_on_the_way(), scores)
 
     def _way_from(self, matcher: LLMatcher, cursor: Cursor) -> list[int] | None:
-        return way_to_end(self._vocabulary, matcher, cursor, self._grammar.preferred)
+        return way_to_end(self._vocabulary, matcher, cursor, self._grammar.hints)
 
     def _next_on_the_way(self) -> int | None:
         return self._way.pop(0) if self._way else None
@@ -267,11 +267,12 @@ def _compiled(vocabulary: Vocabulary, schema: str) -> _Grammar:
     start = LLMatcher(vocabulary.tokens, grammar, log_level=0)
     if start.is_error():
         raise EngineError(f"llguidance cannot follow the JSON Schema: {start.get_error().splitlines()[0]}")
-    preferred = tuple(vocabulary.characters[c] for c in pattern_characters(said) if c in vocabulary.characters)
-    shortest = way_to_end(vocabulary, start.deep_copy(), Cursor(), preferred)
+    spoken = pattern_characters(said)
+    hints = Hints(tuple(vocabulary.characters[text] for text in spoken if text in vocabulary.characters))
+    shortest = way_to_end(vocabulary, start.deep_copy(), Cursor(), hints)
     if shortest is None:
         raise EngineError("no answer can be found that fits the JSON Schema")
-    return _Grammar(start, tuple(shortest), longest_step(said), preferred)
+    return _Grammar(start, tuple(shortest), longest_step(said), hints)
 
 
 def _no_json(_: str) -> Any:

@@ -10,7 +10,7 @@ from llguidance import LLMatcher, LLTokenizer
 
 from soaptune.runtime.engines.json_cursor import Cursor
 
-__all__ = ["Vocabulary", "way_to_end"]
+__all__ = ["Hints", "Vocabulary", "way_to_end"]
 
 _ALLOWED = 0xC8  # how llguidance marks a token that may come next
 _STRUCTURE = ("}", "]", ",", "null", "false", "true", *"0123456789-", '"', "[", "{", ":", " ")
@@ -19,7 +19,9 @@ _NUMBER_ENDS = ("}", "]", ",")
 _FILLERS = ("a", "0", "A", " ", "-", ".")
 """Characters of which a text is lengthened first that is too short to end."""
 _LONGEST_WAY = 8_192
+_SHORT_FILL = 32
 _LONGEST_FILL = 4_096
+_REMEMBERED = 4_096
 _DEEPEST = 256
 _WIDEST = 12
 _CANDIDATES = 24
@@ -58,22 +60,30 @@ class Vocabulary:
             object.__setattr__(self, name, value)
 
 
-def way_to_end(
-    vocabulary: Vocabulary, matcher: LLMatcher, cursor: Cursor, preferred: Sequence[int] = ()
-) -> list[int] | None:
+@dataclass(frozen=True, eq=False)
+class Hints:
+    """What is known of a schema when the end of an answer is looked for."""
+
+    preferred: tuple[int, ...] = ()
+    """The tokens of the characters that its patterns speak of."""
+    found: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
+    """How a string or a number was ended before, by what could come next there."""
+
+
+def way_to_end(vocabulary: Vocabulary, matcher: LLMatcher, cursor: Cursor, hints: Hints) -> list[int] | None:
     """A short way from a state to a complete answer, as tokens with the stop token; None when none is found.
 
     Args:
         vocabulary: The tokens.
         matcher: At the state; it is used up.
         cursor: Where the text stands; it is used up.
-        preferred: Tokens of the characters that the schema's patterns speak of.
+        hints: What is known of the schema.
     """
     way: list[int] = []
     while len(way) < _LONGEST_WAY and not matcher.is_error():
         if matcher.is_accepting():
             return [*way, vocabulary.stop[0]]
-        tokens = matcher.compute_ff_tokens() or _next(vocabulary, matcher, cursor, preferred)
+        tokens = matcher.compute_ff_tokens() or _next(vocabulary, matcher, cursor, hints)
         if not tokens or not matcher.consume_tokens(tokens):
             return None
         cursor.feed(vocabulary.tokens.decode_bytes(tokens))
@@ -81,13 +91,13 @@ def way_to_end(
     return None
 
 
-def _next(vocabulary: Vocabulary, matcher: LLMatcher, cursor: Cursor, preferred: Sequence[int]) -> list[int]:
+def _next(vocabulary: Vocabulary, matcher: LLMatcher, cursor: Cursor, hints: Hints) -> list[int]:
     """The next tokens of the way, where several are possible."""
     quote = vocabulary.characters['"']
     if cursor.string is not None:
-        return _reach(vocabulary, matcher, _Goal(vocabulary, (quote,), cursor), preferred)
+        return _reach(vocabulary, matcher, _Goal(vocabulary, (quote,), cursor), hints)
     if cursor.number:
-        return _reach(vocabulary, matcher, _Goal(vocabulary, vocabulary.number_ends, cursor), preferred)
+        return _reach(vocabulary, matcher, _Goal(vocabulary, vocabulary.number_ends, cursor), hints)
     for token in vocabulary.structure:
         if matcher.validate_tokens([token]) == 1:
             return [token]
@@ -105,24 +115,34 @@ class _Goal:
         self._tokens = vocabulary.tokens
 
     def end(self, path: Sequence[int], matcher: LLMatcher, last: Sequence[int] = ()) -> int | None:
-        """The token that ends it after a path, or None; the matcher has yet to take the last tokens of the path."""
+        """The token that ends it after a path and some last tokens that the matcher has yet to take, or None."""
         if self._taken and self._so_far + self._tokens.decode_bytes([*path, *last]) in self._taken:
             return None  # the key stands in its object already
         wanted = len(last) + 1
         return next((end for end in self._ends if matcher.validate_tokens([*last, end]) == wanted), None)
 
 
-def _reach(vocabulary: Vocabulary, matcher: LLMatcher, goal: _Goal, preferred: Sequence[int]) -> list[int]:
+def _reach(vocabulary: Vocabulary, matcher: LLMatcher, goal: _Goal, hints: Hints) -> list[int]:
     """The tokens up to and with the one that ends a string or a number; empty when none are found."""
     end = goal.end([], matcher)
     if end is not None:
         return [end]
+    place = hash(matcher.compute_logit_bias())
+    known = hints.found.get(place)
+    # Another state may let the same tokens through: what was found there is tried here, and its end chosen anew.
+    if known and matcher.validate_tokens(known) == len(known):
+        end = goal.end([], matcher, known)
+        if end is not None:
+            return [*known, end]
     fillers = [vocabulary.characters[text] for text in _FILLERS if text in vocabulary.characters]
-    return (
-        _filled(matcher, goal, fillers, 32)
-        or _searched(vocabulary, matcher, goal, preferred)
+    found = (
+        _filled(matcher, goal, fillers, _SHORT_FILL)
+        or _searched(vocabulary, matcher, goal, hints)
         or _filled(matcher, goal, fillers, _LONGEST_FILL)
     )
+    if len(hints.found) < _REMEMBERED:
+        hints.found[place] = found[:-1]
+    return found
 
 
 def _filled(matcher: LLMatcher, goal: _Goal, fillers: Sequence[int], most: int) -> list[int]:
@@ -165,13 +185,13 @@ class _Text:
         return -len(set(self.came)), len(self.came), -self.run
 
 
-def _searched(vocabulary: Vocabulary, matcher: LLMatcher, goal: _Goal, preferred: Sequence[int]) -> list[int]:
+def _searched(vocabulary: Vocabulary, matcher: LLMatcher, goal: _Goal, hints: Hints) -> list[int]:
     """Goes through the texts by their length. Of those of one length that came the same way, one is enough."""
     level = [_Text([], matcher, (matcher.compute_logit_bias(),))]
     for _ in range(_DEEPEST):
         following: dict[tuple[tuple[bytes, ...], int], _Text] = {}
         for text in level:
-            choices = _choices(vocabulary, text.state, text.came[-1], preferred)
+            choices = _choices(vocabulary, text.state, text.came[-1], hints)
             for token in choices:
                 end = goal.end(text.path, text.state, [token])
                 if end is not None:
@@ -184,11 +204,11 @@ def _searched(vocabulary: Vocabulary, matcher: LLMatcher, goal: _Goal, preferred
     return []
 
 
-def _choices(vocabulary: Vocabulary, matcher: LLMatcher, marks: bytes, preferred: Sequence[int]) -> list[int]:
+def _choices(vocabulary: Vocabulary, matcher: LLMatcher, marks: bytes, hints: Hints) -> list[int]:
     quote, escape = (vocabulary.characters.get(text) for text in '"\\')
     plain = [t for t in vocabulary.characters.values() if marks[t] == _ALLOWED and t not in (quote, escape)]
     if len(plain) > _CANDIDATES:
-        first = {*preferred, *(vocabulary.characters[text] for text in _FILLERS if text in vocabulary.characters)}
+        first = {*hints.preferred, *(vocabulary.characters[text] for text in _FILLERS if text in vocabulary.characters)}
         plain = [token for token in plain if token in first] or plain
     # Where no plain character fits, it may be one beyond ASCII or an escape.
     return plain or _allowed(matcher)[:_CANDIDATES]

@@ -119,7 +119,8 @@ def load_dataset(
     parts: dict[str, TableSplit] = {}
     for one, text in given.items():
         part = find_source(place, text)
-        parts[one] = part.replace(columns=match_columns(names_of(place, part), part, spec.fields, columns or {}))
+        matched = match_columns(names_of(place, part), part, spec.fields, columns or {})
+        parts[one] = part.replace(columns=matched, values=_values(spec), absent=_absent(spec))
     parts = _ids(place, parts, spec)
     bad = {one: _lacking(place, one, part, spec, set(allow_empty)) for one, part in parts.items()}
     for one, fields in bad.items():
@@ -147,6 +148,21 @@ def load_dataset(
     return TableDataset(place, _measured(place, draft, exact=fingerprint == "rows"))
 
 
+def _values(spec: TaskSpec) -> tuple[str, ...]:
+    return tuple(field for field in spec.output_fields if spec.may_be_text(field) and not spec.is_text(field))
+
+
+def _absent(spec: TaskSpec) -> dict[str, str]:
+    """What stands for nothing: a field's default, or null where it may be null."""
+    found: dict[str, str] = {}
+    for field in spec.output_fields:
+        if spec.has_default(field):
+            found[field] = spec.encode(field, spec.default(field))
+        elif "null" in spec.types(field):
+            found[field] = spec.encode(field, None)
+    return found
+
+
 def _ids(place: SchemaRef, parts: Mapping[str, TableSplit], spec: TaskSpec) -> dict[str, TableSplit]:
     """Decides where ids come from: they name a row of the whole dataset."""
     made = {one: part.replace(made_ids="id" not in part.columns) for one, part in parts.items()}
@@ -172,7 +188,7 @@ def _ids(place: SchemaRef, parts: Mapping[str, TableSplit], spec: TaskSpec) -> d
 
 
 def _lacking(place: SchemaRef, split: str, part: TableSplit, spec: TaskSpec, allowed: set[str]) -> dict[str, int]:
-    fields = [field for field in spec.fields if field not in allowed]
+    fields = [field for field in spec.fields if field not in allowed and field not in part.absent]
     unknown = sorted(allowed - set(spec.fields))
     if unknown:
         raise DataError(f"allow_empty speaks of {unknown[0]!r}, which is no field of the task.")

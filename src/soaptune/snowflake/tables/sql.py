@@ -13,7 +13,7 @@ from soaptune.handles.location import TableSplit
 from soaptune.snowflake.names import literal, quote
 from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, table_of
 
-__all__ = ["BUCKETS", "bucket_print", "digest", "print_of", "prints", "relation", "row_text", "rows", "text"]
+__all__ = ["BUCKETS", "bucket_print", "digest", "print_of", "prints", "relation", "row_text", "rows", "stored", "text"]
 
 BUCKETS = 3
 """How many hexadecimal digits of a row's hash choose its bucket."""
@@ -42,6 +42,18 @@ def text(column: str) -> str:
     return f"CAST({quote(column)} AS VARCHAR)"
 
 
+def stored(column: str, source: TableSplit) -> str:
+    """A field's column as the dataset stores its values: see `soaptune.tasks.spec.TaskSpec.encode`.
+
+    Args:
+        column: The column of the dataset.
+        source: The split.
+    """
+    own = source.columns[column]
+    value = f"TO_JSON(TO_VARIANT({quote(own)}))" if column in source.values else text(own)
+    return f"COALESCE({value}, {literal(source.absent[column])})" if column in source.absent else value
+
+
 def rows(split: str, source: TableSplit, *, fields: Sequence[str], columns: Iterable[str] | None = None) -> str:
     """A query over a split whose columns have the dataset's names, and ``SOAPTUNE_ROW``, the number of the row.
 
@@ -65,7 +77,7 @@ def rows(split: str, source: TableSplit, *, fields: Sequence[str], columns: Iter
     if source.complete:
         wanted += present
     chosen += [
-        f"{text(known[column]) if column in texts else quote(known[column])} AS {quote(column)}"
+        f"{stored(column, source) if column in texts else quote(known[column])} AS {quote(column)}"
         for column in dict.fromkeys(wanted)
         if column != "id"
     ]
