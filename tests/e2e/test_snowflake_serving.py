@@ -17,7 +17,6 @@ from soaptune.errors import BackendError, GateError
 from soaptune.evaluate import Evaluator
 from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
 from soaptune.snowflake.backend import SnowflakeBackend
-from soaptune.snowflake.handles.open import place_of
 from soaptune.snowflake.handles.report import read_report_table
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("fakesnow") is None, reason="needs the extra 'testing'")
@@ -81,10 +80,10 @@ def test_a_model_is_evaluated_and_deployed_in_the_account_and_answers(
     assert (report.n, report.synthetic) == (2, True)
     assert report.lineage.model_fingerprint == adapter.fingerprint
     assert report.predictions_path is None
-    rows = read_report_table(place_of(backend), "EVALUATE")
+    rows = read_report_table(backend.schema_ref, "EVALUATE")
     assert {row["METRIC"]: row["VALUE"] for row in rows} == {k: m.value for k, m in report.metrics.items()}
     assert backend.job(job.id).result() == report  # and the table is as it was
-    assert len(read_report_table(place_of(backend), "EVALUATE")) == len(rows)
+    assert len(read_report_table(backend.schema_ref, "EVALUATE")) == len(rows)
 
     service = ServiceOptions(gpus=0, min_instances=1)
     with pytest.raises(GateError, match="schema_valid"):

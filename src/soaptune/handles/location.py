@@ -7,7 +7,7 @@ its inputs with what its backend reads.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal, Protocol, TypeAlias, get_args
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, cast, get_args
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -109,11 +109,20 @@ class Tables(Config):
     ledger: tuple[str, str, str] | None = None
     """The table of the row ledger; without one all rows count as kept."""
 
-    prints: dict[str, str] = Field(default_factory=dict[str, str])
+    fingerprints: dict[str, str] = Field(default_factory=dict[str, str])
     """For each split its fingerprint as SQL computes it."""
 
     manifest: DatasetManifest
     """What the dataset says about itself."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_release(cls, value: Any) -> Any:
+        """Reads what the first release wrote: there the fingerprints were called ``prints``."""
+        if not isinstance(value, dict) or "prints" not in value:
+            return cast("Any", value)
+        given = dict(cast("dict[str, Any]", value))
+        return {"fingerprints": given.pop("prints"), **given}
 
     def __str__(self) -> str:
         return f"{self.database}.{self.db_schema}.{self.name}"

@@ -52,7 +52,7 @@ class Job(ABC, Generic[T]):
     TAIL = 60
     """Lines of its log that a failed job's error carries."""
 
-    LONGEST_PAUSE = 0.5
+    MAX_POLL_INTERVAL = 0.5
     """Seconds between two looks at a job that is waited for, once it has run for a while."""
 
     def __init__(self, job_id: str, spec: JobSpec) -> None:
@@ -164,7 +164,7 @@ class Job(ABC, Generic[T]):
             if left <= 0:
                 raise JobTimeout(f"the job {self.id} is {self.status} after {timeout:g} s; it goes on running")
             yield min(pause, left)
-            pause = min(pause * 1.5, self.LONGEST_PAUSE)
+            pause = min(pause * 1.5, self.MAX_POLL_INTERVAL)
 
     def _settled(self) -> bool:
         """Whether there is nothing more to wait for.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from soaptune.errors import ConfigError, Violation
@@ -14,17 +13,16 @@ from soaptune.jobs.estimate import Estimate
 from soaptune.jobs.job import Job
 from soaptune.jobs.lower import lowered
 from soaptune.jobs.output import NamedTables
-from soaptune.jobs.place import Account
 from soaptune.jobs.plan import Plan
 from soaptune.jobs.spec import JobSpec
-from soaptune.snowflake import settings as arguments
 from soaptune.snowflake.jobs.control import Control
 from soaptune.snowflake.jobs.lookup import find_record
-from soaptune.snowflake.jobs.records import Records
+from soaptune.snowflake.jobs.records import Record, Records
 from soaptune.snowflake.jobs.stagefiles import StageFolder
-from soaptune.snowflake.jobs.submission import Settings, Submitter
-from soaptune.snowflake.names import Name, fold, parse
+from soaptune.snowflake.jobs.submission import Submitter
+from soaptune.snowflake.names import Name, parse
 from soaptune.snowflake.session import Connection
+from soaptune.snowflake.settings import HasSettings, SnowflakeSettings
 from soaptune.snowflake.tables.store import TableStore
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["SnowflakeBackend"]
 
 
-class SnowflakeBackend(TableStore):
+class SnowflakeBackend(HasSettings, TableStore):
     """Runs jobs on Snowflake ML Jobs. Cheap to make; nothing connects before it is used.
 
     A job has a folder on the stage with the shape that it has on this machine: ``app/`` (what was submitted),
@@ -94,30 +92,35 @@ class SnowflakeBackend(TableStore):
             experiment: The experiment of this schema that gets a run for each job; None tracks nothing.
 
         Raises:
-            ConfigError: The arguments cannot work; all that is wrong with them is told at once.
+            ConfigError: The arguments cannot work; all that is wrong with them is reported at once.
         """
-        self.compute_pool = compute_pool
-        self.database = database
-        self.schema = schema
-        self.stage = stage
-        self.external_access_integrations = arguments.names(
-            "external_access_integrations", external_access_integrations
-        )
-        self.warehouse = warehouse
-        self.role = role
-        self.runtime_environment = runtime_environment
-        self.target_instances = target_instances
-        self.min_instances = min_instances
-        self.env = dict(env or {})
-        self.pip_requirements = arguments.names("pip_requirements", pip_requirements or ())
-        self.query_tag = query_tag
-        self.experiment = experiment
+        given: dict[str, Any] = {
+            "compute_pool": compute_pool,
+            "database": database,
+            "schema": schema,
+            "stage": stage,
+            "external_access_integrations": external_access_integrations,
+            "warehouse": warehouse,
+            "role": role,
+            "runtime_environment": runtime_environment,
+            "target_instances": target_instances,
+            "min_instances": min_instances,
+            "env": dict(env or {}),
+            "pip_requirements": pip_requirements or (),
+            "query_tag": query_tag,
+            "experiment": experiment,
+        }
         ways = {
             "connection_name": connection_name,
             "session": session,
             "connection_parameters": connection_parameters,
         }
-        problems = list(arguments.problems(self, ways=ways))
+        chosen = [name for name, way in ways.items() if way is not None]
+        problems = [f"{' and '.join(chosen)} exclude each other: there is one way to connect"] * (len(chosen) > 1)
+        try:
+            self.settings = SnowflakeSettings.model_validate(given)
+        except ConfigError as error:
+            problems.append(str(error).removeprefix("SnowflakeSettings: "))
         if problems:
             raise ConfigError("SnowflakeBackend: " + "; ".join(problems))
         self.connection = Connection(
@@ -137,21 +140,6 @@ class SnowflakeBackend(TableStore):
         return "snowflake"
 
     @property
-    def database_name(self) -> str:
-        """The exact name of the database."""
-        return fold(self.database)
-
-    @property
-    def schema_name(self) -> str:
-        """The exact name of the schema."""
-        return fold(self.schema)
-
-    @property
-    def stage_name(self) -> Name:
-        """The full name of the stage."""
-        return parse(self.stage, database=self.database_name, schema=self.schema_name)
-
-    @property
     def files(self) -> StageFolder:
         """The stage."""
         return StageFolder(self.connection, self.stage_name)
@@ -166,17 +154,14 @@ class SnowflakeBackend(TableStore):
         """What was written down about submissions."""
         return Records(self.files)
 
-    @cached_property
+    @property
     def account(self) -> tuple[str, str]:
         """The names of the organization and the account.
 
         Raises:
             BackendError: The account cannot be reached.
         """
-        rows = self.connection.rows(
-            "asking for the account's name", "SELECT CURRENT_ORGANIZATION_NAME(), CURRENT_ACCOUNT_NAME()"
-        )
-        return str(rows[0][0]).lower(), str(rows[0][1]).lower()
+        return self.connection.account
 
     def name_of(self, name: str) -> Name:
         """The full name of an object of this schema.
@@ -215,13 +200,8 @@ class SnowflakeBackend(TableStore):
         if isinstance(output, NamedTables):
             name = parse(output.name, database=self.database_name, schema=self.schema_name)
             output = output.replace(name=name.sql)
-        account = Account(
-            database=self.database_name,
-            db_schema=self.schema_name,
-            compute_pool=fold(self.compute_pool),
-            integrations=tuple(fold(name) for name in self.external_access_integrations),
-        )
-        return lowered(plan, backend=self.name, output=output, account=account, nodes=self.target_instances)
+        account, nodes = self.settings.account, self.target_instances
+        return lowered(plan, backend=self.name, output=output, account=account, nodes=nodes)
 
     def estimate(self, plan: Plan) -> Estimate:
         """Counts the rows and tokens of a plan that asks Cortex; the rows stay in the account.
@@ -243,7 +223,7 @@ class SnowflakeBackend(TableStore):
         """
         from soaptune.snowflake.preflight.findings import findings
 
-        return findings(self, spec)
+        return findings(self.settings, self.connection, spec)
 
     def setup_sql(self, *, role: str) -> str:
         """The script with which an administrator prepares the account.
@@ -253,7 +233,7 @@ class SnowflakeBackend(TableStore):
         """
         from soaptune.snowflake.preflight.setup import setup_sql
 
-        return setup_sql(self, role=role)
+        return setup_sql(self.settings, role=role)
 
     def receive(self, handle: Any) -> Any:
         """Copies what a handle stands for into the account; see `soaptune.handles.location.Receiver`.
@@ -263,7 +243,7 @@ class SnowflakeBackend(TableStore):
         """
         from soaptune.snowflake.handles.open import receive
 
-        return receive(self, handle)
+        return receive(handle, schema=self.schema_ref, files=self.files)
 
     @property
     def schema_ref(self) -> SchemaRef:
@@ -292,9 +272,7 @@ class SnowflakeBackend(TableStore):
         Raises:
             BackendError: The job cannot be sent, or the key belongs to a job with another spec.
         """
-        from soaptune.snowflake.jobs.job import SnowflakeJob
-
-        return SnowflakeJob(self, Submitter(self.connection, self._settings()).submit(spec, key=key))
+        return self._job(self._submitter.submit(spec, key=key))
 
     def job(self, job_id: str) -> Job[Any]:
         """Finds a job again; see `soaptune.jobs.backend.Backend.job`.
@@ -306,22 +284,16 @@ class SnowflakeBackend(TableStore):
             JobNotFound: There is none of that id; the error names the nearest.
             BackendError: The job's record cannot be read.
         """
-        from soaptune.snowflake.jobs.job import SnowflakeJob
-
-        return SnowflakeJob(self, find_record(self, job_id))
+        return self._job(find_record(job_id, records=self.records, settings=self.settings))
 
     def find(self, key: str) -> Job[Any] | None:
         """Finds the job of a submission by its key; see `soaptune.jobs.backend.Backend.find`."""
-        from soaptune.snowflake.jobs.job import SnowflakeJob
-
-        record = Submitter(self.connection, self._settings()).find(key)
-        return None if record is None else SnowflakeJob(self, record)
+        record = self._submitter.find(key)
+        return None if record is None else self._job(record)
 
     def jobs(self) -> list[Job[Any]]:
         """All jobs on this stage, the newest first; what cannot be read is left out."""
-        from soaptune.snowflake.jobs.job import SnowflakeJob
-
-        return [SnowflakeJob(self, record) for record in self.records.all()]
+        return [self._job(record) for record in self.records.all()]
 
     def cleanup(
         self,
@@ -342,7 +314,8 @@ class SnowflakeBackend(TableStore):
         """
         from soaptune.snowflake.jobs.cleanup import cleanup
 
-        return cleanup(self, older_than=older_than, jobs=jobs, dry_run=dry_run)
+        chosen = None if jobs is None else {self.job(one).id for one in jobs}
+        return cleanup(self.schema_ref, self.files, older_than=older_than, jobs=chosen, dry_run=dry_run)
 
     def close(self) -> None:
         """Closes the sessions that this backend has made; the next use makes new ones."""
@@ -352,17 +325,11 @@ class SnowflakeBackend(TableStore):
         where = f"compute_pool={self.compute_pool!r}, database={self.database!r}, schema={self.schema!r}"
         return f"SnowflakeBackend({where}, stage={self.stage!r})"
 
-    def _settings(self) -> Settings:
-        return Settings(
-            compute_pool=fold(self.compute_pool),
-            database=self.database_name,
-            schema=self.schema_name,
-            stage=self.stage_name,
-            external_access_integrations=[fold(name) for name in self.external_access_integrations],
-            query_warehouse=fold(self.warehouse) if self.warehouse else None,
-            runtime_environment=self.runtime_environment,
-            target_instances=self.target_instances,
-            min_instances=self.min_instances,
-            env=self.env,
-            pip_requirements=self.pip_requirements,
-        )
+    @property
+    def _submitter(self) -> Submitter:
+        return Submitter(self.connection, self.settings)
+
+    def _job(self, record: Record) -> Job[Any]:
+        from soaptune.snowflake.jobs.job import SnowflakeJob
+
+        return SnowflakeJob(record, schema=self.schema_ref, files=self.files, experiment=self.experiment)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from soaptune.common.lazy import optional
 from soaptune.errors import BackendError, SoaptuneError
 from soaptune.snowflake.names import fold, quote
 
-__all__ = ["NOT_FOUND", "Connection", "error_number", "is_lost", "is_transient", "told"]
+__all__ = ["NOT_FOUND", "Connection", "error_number", "is_lost", "is_transient", "wrap_error"]
 
 T = TypeVar("T")
 
@@ -154,7 +155,7 @@ class Connection:
         except SoaptuneError:
             raise
         except Exception as error:
-            raise told("connecting to Snowflake", error) from error
+            raise wrap_error("connecting to Snowflake", error) from error
         self._local.session = mine
         with self._lock:
             self._owners = [(thread, one) for thread, one in self._owners if one is not mine]
@@ -176,7 +177,7 @@ class Connection:
         except SoaptuneError:
             raise
         except Exception as error:
-            raise told("connecting to Snowflake", error) from error
+            raise wrap_error("connecting to Snowflake", error) from error
         try:
             yield session
         finally:
@@ -214,7 +215,7 @@ class Connection:
         except SoaptuneError:
             raise
         except Exception as error:
-            raise told(what, error) from error
+            raise wrap_error(what, error) from error
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def rows(self, what: str, sql: str, *binds: Any, idempotent: bool = True) -> list[Any]:
@@ -233,6 +234,17 @@ class Connection:
             BackendError: It did not work.
         """
         return self.call(what, lambda s: s.sql(sql, params=list(binds) or None).collect(), idempotent=idempotent)
+
+    @cached_property
+    def account(self) -> tuple[str, str]:
+        """The names of the organization and the account, in small letters.
+
+        Raises:
+            BackendError: The account cannot be reached.
+        """
+        sql = "SELECT CURRENT_ORGANIZATION_NAME(), CURRENT_ACCOUNT_NAME()"
+        ((organization, account),) = self.rows("asking for the account's name", sql)
+        return str(organization).lower(), str(account).lower()
 
     def close(self) -> None:
         """Closes the sessions that were made here; the caller's own and the shared default stay open."""
@@ -367,7 +379,7 @@ def _is_open(session: Any) -> bool:
     return not connection.is_closed() and not getattr(connection, "expired", False)
 
 
-def told(what: str, error: Exception) -> BackendError:
+def wrap_error(what: str, error: Exception) -> BackendError:
     """Our error in front of a library's, to be raised ``from`` it.
 
     Args:
@@ -375,6 +387,6 @@ def told(what: str, error: Exception) -> BackendError:
         error: The library's error.
     """
     number = error_number(error)
-    said = str(getattr(error, "message", "") or error).strip()
+    message = str(getattr(error, "message", "") or error).strip()
     hint = _HINTS.get(number or 0, "")
-    return BackendError(f"{what} failed: {said}" + (f"\nWhat to do: {hint}" if hint else ""))
+    return BackendError(f"{what} failed: {message}" + (f"\nWhat to do: {hint}" if hint else ""))

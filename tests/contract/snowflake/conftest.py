@@ -21,7 +21,7 @@ def jobs_are_looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """An emulated job takes a second, not hours: whoever waits for one looks more often than every three seconds."""
     from soaptune.snowflake.jobs.job import SnowflakeJob
 
-    monkeypatch.setattr(SnowflakeJob, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(SnowflakeJob, "MAX_POLL_INTERVAL", 0.2)
 
 
 @pytest.fixture

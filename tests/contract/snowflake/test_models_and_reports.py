@@ -208,7 +208,7 @@ def tracked(account):
     return [statement.sql for statement in account.statements if "EXPERIMENT" in statement.sql.upper()]
 
 
-def test_a_run_has_params_metrics_by_step_and_artifacts_and_is_written_once(account, backend, output):
+def test_a_run_has_params_metrics_by_step_and_artifacts_and_is_written_once(account, backend, output, model):
     place = backend.schema_ref
     assert track(place, "SOAPTUNE", "SOAPTUNE_TRAIN_1", SPEC, output)
     first = tracked(account)
@@ -224,6 +224,7 @@ def test_a_run_has_params_metrics_by_step_and_artifacts_and_is_written_once(acco
         (params,) = reader.list_params("SOAPTUNE_TRAIN_1").collect()
         assert params["optimizer.learning_rate"] == "0.5"
         assert "$" not in params["optimizer.note"]
+        assert params["base"] == str(model.base)
         history = {
             (row["name"], row["step"]): row["value"] for row in reader.get_metric_history("SOAPTUNE_TRAIN_1").collect()
         }

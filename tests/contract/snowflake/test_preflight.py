@@ -14,7 +14,7 @@ from soaptune.jobs.needs import Needs
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.names import Name
-from soaptune.snowflake.preflight.findings import findings
+from soaptune.snowflake.preflight import findings as preflight_findings
 from soaptune.snowflake.preflight.reading import Reader
 from soaptune.snowflake.tables.spec import Tables, TableSplit
 from soaptune.tasks import SOAP
@@ -64,6 +64,10 @@ def _training(preset: str = "qwen3-1.7b-lora", **changes: Any) -> JobSpec:
 
 def _command(kind: str = "command", **changes: Any) -> JobSpec:
     return JobSpec(**{"name": "run", "kind": kind, "entrypoint": ("python", "-V"), "needs": Needs(), **changes})
+
+
+def findings(backend: SnowflakeBackend, spec: JobSpec, **more: Any) -> list[Violation]:
+    return preflight_findings.findings(backend.settings, backend.connection, spec, **more)
 
 
 def _run(session: Any, script: str) -> None:

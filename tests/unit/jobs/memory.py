@@ -24,7 +24,7 @@ class MemoryJob(Job[Any]):
         self.why = reason
         self.made = made
         self.cancelled = False
-        self.LONGEST_PAUSE = 0.001
+        self.MAX_POLL_INTERVAL = 0.001
 
     @property
     def status(self):

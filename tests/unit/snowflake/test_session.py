@@ -7,14 +7,14 @@ from snowflake.connector.errors import OperationalError, ProgrammingError
 from snowflake.snowpark.exceptions import SnowparkSessionException, SnowparkSQLException
 
 from soaptune.errors import BackendError
-from soaptune.snowflake.session import Connection, error_number, is_lost, is_transient, told
+from soaptune.snowflake.session import Connection, error_number, is_lost, is_transient, wrap_error
 
 
 def test_the_number_is_found_behind_our_own_error() -> None:
     missing = SnowparkSQLException("no such table", sql_error_code=2003)
 
     with pytest.raises(BackendError, match="setup_sql") as caught:
-        raise told("reading", missing) from missing
+        raise wrap_error("reading", missing) from missing
 
     assert error_number(caught.value) == 2003
 

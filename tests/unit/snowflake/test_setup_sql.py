@@ -66,7 +66,7 @@ def test_only_the_first_of_several_integrations_is_made_and_all_are_granted():
 
 def test_the_pool_has_as_many_nodes_as_jobs_run_on():
     assert "MAX_NODES = 3 " in _backend(target_instances=3).setup_sql(role="ENGINEER")
-    assert "MAX_NODES = 8 " in setup_sql(_backend(), role="ENGINEER", max_nodes=8)
+    assert "MAX_NODES = 8 " in setup_sql(_backend().settings, role="ENGINEER", max_nodes=8)
 
 
 def test_without_a_warehouse_none_is_made():

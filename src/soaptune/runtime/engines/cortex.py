@@ -98,17 +98,17 @@ class CortexEngine:
 
     def _key(self, request: GenerationRequest, text: str) -> str:
         schema = None if request.schema is None else dict(request.schema)
-        said = [self._model, request.temperature, request.max_tokens, schema, text]
-        return fingerprint(said).removeprefix("sha256:")
+        asked = [self._model, request.temperature, request.max_tokens, schema, text]
+        return fingerprint(asked).removeprefix("sha256:")
 
     def _completion(self, stored: str | None) -> Completion:
         try:
-            said: Any = json.loads(stored or "null")
+            content: Any = json.loads(stored or "null")
         except ValueError:
-            said = None
-        if not isinstance(said, dict):
+            content = None
+        if not isinstance(content, dict):
             return _failed(f"{self._model} gave no answer")
-        details = cast("dict[str, Any]", said)
+        details = cast("dict[str, Any]", content)
         value = details.get("value")
         if value is None:
             return _failed(f"{self._model} gave no answer: {details.get('error') or 'no reason given'}")

@@ -101,8 +101,8 @@ def prompt(plan: CortexPayload, row: dict[str, Any]) -> str:
 
 
 def _key(plan: CortexPayload, text: str) -> str:
-    said = [plan.model, plan.temperature, plan.max_tokens, plan.task.output_schema, text]
-    return fingerprint(said).removeprefix("sha256:")
+    asked = [plan.model, plan.temperature, plan.max_tokens, plan.task.output_schema, text]
+    return fingerprint(asked).removeprefix("sha256:")
 
 
 def _rows(plan: CortexPayload, place: SchemaRef) -> list[dict[str, Any]]:

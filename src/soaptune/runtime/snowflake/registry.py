@@ -107,16 +107,16 @@ def _for_us(plan: ServePayload, weights: Path, folder: Path) -> dict[str, Any]:
 
     from soaptune.runtime.snowflake.model import ServedModel
 
-    told = folder / "plan.json"
+    payload = folder / "plan.json"
     write_json(
-        told,
+        payload,
         {"name": plan.name, "max_new_tokens": plan.max_new_tokens, "task": plan.task.model_dump(mode="json")},
     )
     versions = installed_versions(*_PACKED, *_PACKED_TOO)
     return {
         **_common(plan),
         # Making it loads it: what cannot answer is not logged.
-        "model": ServedModel(custom_model.ModelContext(model=str(weights), plan=str(told))),
+        "model": ServedModel(custom_model.ModelContext(model=str(weights), plan=str(payload))),
         "signatures": {"__call__": chat_signature(temperature=0.0, max_completion_tokens=plan.max_new_tokens)},
         "code_paths": [_own_code(folder)],
         # "+cpu" and the like name a build of this machine, which no index has.

@@ -93,7 +93,7 @@ def _run(entrypoint: list[str], stage: Path, work: Path) -> int:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        told = _pass_on_signals(process)
+        signals = _pass_on_signals(process)
         pump = threading.Thread(target=_pump, args=(process.stdout, Path(log.name)), daemon=True)
         pump.start()
         mirror = _Mirror(work / "output", stage / "output") if work != stage else None
@@ -101,10 +101,10 @@ def _run(entrypoint: list[str], stage: Path, work: Path) -> int:
             mirror.start()
         code = process.wait()
         pump.join(timeout=5.0)  # what the command has left running may hold the log open; it ends with the container
-        end = _end(code, told)
+        end = _end(code, signals)
         try:
             if mirror is not None:
-                mirror.finish(whole=not told)
+                mirror.finish(whole=not signals)
         except OSError as error:
             if code == 0:
                 code, end = 1, {"state": "failed", "reason": f"its output could not be copied to the stage: {error}"}
@@ -115,11 +115,11 @@ def _run(entrypoint: list[str], stage: Path, work: Path) -> int:
     return code
 
 
-def _end(code: int, told: list[int]) -> dict[str, str]:
+def _end(code: int, signals: list[int]) -> dict[str, str]:
     if code == 0:
         return {"state": "done", "reason": ""}
-    if told:
-        return {"state": "cancelled", "reason": f"it was asked to stop ({signal.Signals(told[0]).name})"}
+    if signals:
+        return {"state": "cancelled", "reason": f"it was asked to stop ({signal.Signals(signals[0]).name})"}
     if code > 0:
         return {"state": "failed", "reason": f"exit status {code}"}
     try:
@@ -168,11 +168,11 @@ def _free_port() -> int:
 
 def _pass_on_signals(process: subprocess.Popen[bytes]) -> list[int]:
     """Sends what is to end us on to the command; gives the list of what has come."""
-    told: list[int] = []
+    signals: list[int] = []
 
     def stop(number: int, _frame: Any) -> None:
-        first = not told
-        told.append(number)
+        first = not signals
+        signals.append(number)
         process.terminate()
         if first:
             timer = threading.Timer(_GRACE, process.kill)
@@ -181,7 +181,7 @@ def _pass_on_signals(process: subprocess.Popen[bytes]) -> list[int]:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    return told
+    return signals
 
 
 def _pump(source: IO[bytes] | None, log: Path) -> None:

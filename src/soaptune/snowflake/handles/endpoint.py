@@ -154,10 +154,10 @@ class SnowflakeEndpoint(Endpoint[OutT], Generic[OutT]):
                 f"{self._service.token} is wrong, has expired or lacks USAGE on the service's endpoint, or the "
                 "service was dropped"
             )
-        said = _said(body)
+        reason = _reason(body)
         if 400 <= status < 500:
-            raise RequestError(f"the service {name} refuses the request: {said}", status=status)
-        raise EngineError(f"the service {name} failed with status {status}: {said}")
+            raise RequestError(f"the service {name} refuses the request: {reason}", status=status)
+        raise EngineError(f"the service {name} failed with status {status}: {reason}")
 
     def _slow(self) -> EngineError:
         return EngineError(
@@ -221,9 +221,9 @@ def _parsed(value: Any) -> Any:
     return value
 
 
-def _said(body: bytes) -> str:
+def _reason(body: bytes) -> str:
     try:
-        told = json.loads(body)
+        content = json.loads(body)
     except ValueError:
         return "it does not say why"
-    return str(cast("dict[str, Any]", told).get("error", "it does not say why")) if isinstance(told, dict) else ""
+    return str(cast("dict[str, Any]", content).get("error", "it does not say why")) if isinstance(content, dict) else ""

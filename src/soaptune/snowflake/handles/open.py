@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from soaptune.common.files import MANIFEST
 from soaptune.errors import ConfigError, DataError
@@ -13,26 +13,27 @@ from soaptune.handles.folder_model import FolderModel
 from soaptune.handles.location import Folder
 from soaptune.handles.manifests import kind_of, open_manifest, read_document
 from soaptune.handles.model import Model
+from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.handles.endpoint import SnowflakeEndpoint
 from soaptune.snowflake.handles.model import open_model, receive_model
 from soaptune.snowflake.handles.report import open_report, write_report_table
 from soaptune.snowflake.handles.service import ServiceManifest
 from soaptune.snowflake.jobs.experiments import track
+from soaptune.snowflake.jobs.stagefiles import StageFolder
 from soaptune.snowflake.tables.query import SchemaRef
-
-if TYPE_CHECKING:
-    from soaptune.snowflake.backend import SnowflakeBackend
-    from soaptune.snowflake.jobs.job import SnowflakeJob
 
 __all__ = ["open_result", "receive", "table_name"]
 
 
-def open_result(backend: SnowflakeBackend, job: SnowflakeJob) -> Any:
+def open_result(job: str, spec: JobSpec, output: StageFolder, *, schema: SchemaRef, experiment: str | None) -> Any:
     """Opens what a job has left, keeps a report's metrics in a table, and tracks the run.
 
     Args:
-        backend: The job's backend.
-        job: A job that has ended well.
+        job: The id of a job that has ended well.
+        spec: What was submitted.
+        output: What it has written.
+        schema: The schema that it ran in.
+        experiment: The experiment that gets a run for it; None tracks nothing.
 
     Returns:
         A `TableDataset`, `StageModel`, `StageReport` or `SnowflakeEndpoint`.
@@ -41,30 +42,30 @@ def open_result(backend: SnowflakeBackend, job: SnowflakeJob) -> Any:
         BackendError: The account cannot be asked.
         DataError: The output has no manifest, or one that this version does not read.
     """
-    place, output = backend.schema_ref, job.output
     kind = kind_of(output)
     if kind == "model":
         handle: Any = open_model(output)
     elif kind == "report":
         report = open_report(output)
-        handle = report.kept_in(write_report_table(place, table_name(job.spec.name), job.id, report))
+        handle = report.kept_in(write_report_table(schema, table_name(spec.name), job, report))
     elif kind == "endpoint":
-        handle = SnowflakeEndpoint[Any](open_manifest(output, ServiceManifest), place.connection)
+        handle = SnowflakeEndpoint[Any](open_manifest(output, ServiceManifest), schema.connection)
     elif kind == "dataset":
-        handle = _dataset(read_document(output, MANIFEST) or {}, place)
+        handle = _dataset(read_document(output, MANIFEST) or {}, schema)
     else:
         known = "dataset, model, report, endpoint"
         raise DataError(f"{output.location}/{MANIFEST} is of kind {kind!r}; this soaptune knows {known}.")
-    track(place, backend.experiment, job.id, job.spec, output)
+    track(schema, experiment, job, spec, output)
     return handle
 
 
-def receive(backend: SnowflakeBackend, handle: Any) -> Any:
+def receive(handle: Any, *, schema: SchemaRef, files: StageFolder) -> Any:
     """Copies what a handle stands for into the account; the same content is copied once.
 
     Args:
-        backend: The backend whose jobs are to read it.
         handle: A `Dataset` or a `Model`.
+        schema: Where a dataset's tables go.
+        files: The stage that a model goes to.
 
     Returns:
         A handle to the copy; the handle itself where it lies there already.
@@ -76,9 +77,9 @@ def receive(backend: SnowflakeBackend, handle: Any) -> Any:
     if not isinstance(handle, (Dataset, Model)):
         raise ConfigError(f"a {type(handle).__name__} cannot be copied to Snowflake: a Dataset or a Model can")
     if isinstance(handle, FolderModel):
-        return receive_model(backend.files, handle)
+        return receive_model(files, handle)
     if isinstance(handle, Dataset) and isinstance(handle.location, Folder):
-        return _receive_dataset(backend.schema_ref, handle)
+        return _receive_dataset(schema, handle)
     return handle
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
 
 from soaptune.errors import BackendError, ConfigError
 from soaptune.jobs.job import ENDED
-from soaptune.snowflake.jobs.control import PREFIX, Service
-from soaptune.snowflake.names import quote
+from soaptune.snowflake.jobs.control import PREFIX, Control, Service
+from soaptune.snowflake.jobs.job import SnowflakeJob
+from soaptune.snowflake.jobs.records import Records
+from soaptune.snowflake.jobs.stagefiles import StageFolder
+from soaptune.snowflake.names import Name, quote
 from soaptune.snowflake.session import NOT_FOUND, error_number
-
-if TYPE_CHECKING:
-    from soaptune.snowflake.backend import SnowflakeBackend
+from soaptune.snowflake.tables.query import SchemaRef
 
 __all__ = ["TEMPORARY", "cleanup"]
 
@@ -31,10 +30,11 @@ class _Leftover:
 
 
 def cleanup(
-    backend: SnowflakeBackend,
+    schema: SchemaRef,
+    files: StageFolder,
     *,
     older_than: timedelta | float | None = None,
-    jobs: Iterable[str] | None = None,
+    jobs: set[str] | None = None,
     dry_run: bool = False,
 ) -> list[str]:
     """Removes jobs that have ended: their services with the logs, and their folders on the stage with all results.
@@ -42,9 +42,10 @@ def cleanup(
     A job that runs is never touched. Neither is a table, a model or a service that a step has made on purpose.
 
     Args:
-        backend: Where.
+        schema: The schema of the jobs.
+        files: The stage with their files.
         older_than: Only what was submitted longer ago than this; seconds, when it is a number.
-        jobs: Only these, by id.
+        jobs: Only these, by their full ids.
         dry_run: Whether to list what would be removed, and leave it.
 
     Returns:
@@ -52,57 +53,62 @@ def cleanup(
 
     Raises:
         ConfigError: ``older_than`` is negative.
-        JobNotFound: One of the jobs is not known.
         BackendError: Something could not be removed, or a job that is named still runs.
     """
     age = timedelta(seconds=older_than) if isinstance(older_than, (int, float)) else older_than
     if age is not None and age < timedelta(0):
         raise ConfigError("older_than must not be negative")
-    chosen = None if jobs is None else {backend.job(one).id for one in jobs}
+    control, records = Control(schema.connection, schema.database, schema.schema), Records(files)
     removed: list[str] = []
-    for leftover in _leftovers(backend, age, chosen):
+    for leftover in _leftovers(schema, files, age, jobs):
         for service in leftover.services:
             removed.append(f"service {service.name.sql}")
             if not dry_run:
-                backend.control.drop(service.name.name)
+                control.drop(service.name.name)
         removed.append(f"files {leftover.location}/")
         if not dry_run:
-            backend.files.folder(leftover.job).remove()
-            backend.records.forget(leftover.job)
-    if chosen is None:
-        removed += _temporary_tables(backend, age, dry_run=dry_run)
+            files.folder(leftover.job).remove()
+            records.forget(leftover.job)
+    if jobs is None:
+        removed += _temporary_tables(schema, age, dry_run=dry_run)
     return removed
 
 
-def _leftovers(backend: SnowflakeBackend, age: timedelta | None, chosen: set[str] | None) -> list[_Leftover]:
+def _leftovers(
+    schema: SchemaRef, files: StageFolder, age: timedelta | None, chosen: set[str] | None
+) -> list[_Leftover]:
     found: list[_Leftover] = []
-    services = backend.control.services()
-    names = set(backend.records.names())
+    records = Records(files)
+    services = Control(schema.connection, schema.database, schema.schema).services()
+    names = set(records.names())
     # A folder whose record is gone is what an interrupted cleanup has left.
-    names |= {file.path.partition("/")[0] for file in backend.files.list() if file.path.startswith(PREFIX)}
+    names |= {file.path.partition("/")[0] for file in files.list() if file.path.startswith(PREFIX)}
     before = None if age is None else datetime.now(timezone.utc) - age
     for name in sorted(names if chosen is None else names & chosen):
         own = tuple(s for s in services if s.name.name == name or s.name.name.startswith(f"{name}_"))
         record = None
         with contextlib.suppress(BackendError):  # of another version; its age is not known
-            record = backend.records.read(name)
+            record = records.read(name)
         if before is not None and (record is None or record.time > before):
             continue
         # Of a job whose record cannot be read its services tell: it may be at work all the same.
-        runs = backend.job(name).status not in ENDED if record is not None else any(s.is_at_work for s in own)
+        if record is None:
+            runs = any(service.is_at_work for service in own)
+        else:
+            runs = SnowflakeJob(record, schema=schema, files=files).status not in ENDED
         if runs:
             if chosen is not None:
                 raise BackendError(f"the job {name} has not ended: cancel() it first")
             continue
-        found.append(_Leftover(name, own, backend.files.folder(name).location))
+        found.append(_Leftover(name, own, files.folder(name).location))
     return found
 
 
-def _temporary_tables(backend: SnowflakeBackend, age: timedelta | None, *, dry_run: bool) -> list[str]:
+def _temporary_tables(schema: SchemaRef, age: timedelta | None, *, dry_run: bool) -> list[str]:
     removed: list[str] = []
-    where = f"{quote(backend.database_name)}.{quote(backend.schema_name)}"
+    where = f"{quote(schema.database)}.{quote(schema.schema)}"
     try:
-        rows = backend.connection.rows("listing tables", f"SHOW TABLES LIKE '{TEMPORARY}%' IN SCHEMA {where}")
+        rows = schema.connection.rows("listing tables", f"SHOW TABLES LIKE '{TEMPORARY}%' IN SCHEMA {where}")
     except BackendError as error:
         if error_number(error) not in NOT_FOUND:
             raise
@@ -113,10 +119,10 @@ def _temporary_tables(backend: SnowflakeBackend, age: timedelta | None, *, dry_r
         # In LIKE an underscore stands for any character.
         if not name.startswith(TEMPORARY) or (age is not None and not _older(created, age)):
             continue
-        table = backend.name_of(name).sql
+        table = Name(schema.database, schema.schema, name).sql
         removed.append(f"table {table}")
         if not dry_run:
-            backend.connection.rows(f"removing the table {table}", f"DROP TABLE IF EXISTS {table}")
+            schema.connection.rows(f"removing the table {table}", f"DROP TABLE IF EXISTS {table}")
     return removed
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from soaptune.common.files import MANIFEST, write_text
+from soaptune.handles.model_ref import ModelRef
 from soaptune.handles.report import REPORT_FILE
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.jobs.stagefiles import StageFolder
@@ -42,7 +43,7 @@ class Run:
     """What is known of a job, as an experiment holds it.
 
     Attributes:
-        params: What it was told, by dotted name.
+        params: Its options, by dotted name.
         metrics: What it measured, by step; values that are no numbers are left out.
         artifacts: Small files by name.
     """
@@ -53,7 +54,7 @@ class Run:
 
 
 def collect(spec: JobSpec, output: StageFolder) -> Run:
-    """Gathers what a job was told and has left.
+    """Gathers the options and the results of a job.
 
     Args:
         spec: The job.
@@ -67,8 +68,11 @@ def collect(spec: JobSpec, output: StageFolder) -> Run:
     report = _object(left.get(REPORT_FILE, ""))
     params = {"name": spec.name, "kind": spec.kind, **_flat(_settings(spec, manifest))}
     for key in ("fingerprint", "data_fingerprint", "base", "synthetic", "model_fingerprint", "registry_version"):
-        if manifest.get(key) is not None:
-            params[key] = str(manifest[key])
+        value: Any = manifest.get(key)
+        if key == "base" and isinstance(value, dict):
+            value = ModelRef.model_validate(value)
+        if value is not None:
+            params[key] = str(value)
     metrics = _by_step(output.read_text(_METRICS) or "")
     last = max(metrics, default=0)
     final: dict[str, float] = {}

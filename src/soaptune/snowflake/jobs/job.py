@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from urllib.parse import quote as url_quote
 
 from soaptune.common.files import MANIFEST
@@ -20,10 +20,8 @@ from soaptune.snowflake.jobs.logs import Reader
 from soaptune.snowflake.jobs.records import Record
 from soaptune.snowflake.jobs.stagefiles import StageFolder
 from soaptune.snowflake.jobs.submission import jobs_module
-from soaptune.snowflake.session import Connection
-
-if TYPE_CHECKING:
-    from soaptune.snowflake.backend import SnowflakeBackend
+from soaptune.snowflake.names import Name
+from soaptune.snowflake.tables.query import SchemaRef
 
 __all__ = ["SnowflakeJob"]
 
@@ -50,15 +48,24 @@ _PROGRESS_EVERY = 3.0
 class SnowflakeJob(Job[Any]):
     """A job on Snowflake. ``backend.job(id)`` finds it again from any process that can connect."""
 
-    LONGEST_PAUSE = 3.0
+    MAX_POLL_INTERVAL = 3.0
 
-    def __init__(self, backend: SnowflakeBackend, record: Record) -> None:
+    def __init__(self, record: Record, *, schema: SchemaRef, files: StageFolder, experiment: str | None = None) -> None:
+        """Use ``backend.submit`` or ``backend.job`` instead.
+
+        Args:
+            record: What was written down about the submission.
+            schema: The schema that the job runs in.
+            files: The stage with the files of all jobs.
+            experiment: The experiment that gets a run for the job.
+        """
         super().__init__(record.job, record.spec)
-        self._backend = backend
+        self._schema = schema
+        self._experiment = experiment
         self._record = record
-        self._connection: Connection = backend.connection
-        self._control: Control = backend.control
-        self._folder: StageFolder = backend.files.folder(record.job)
+        self._connection = schema.connection
+        self._control = Control(schema.connection, schema.database, schema.schema)
+        self._folder = files.folder(record.job)
         self._service_name: str | None = None
         self._ended: dict[str, Any] | None = None
         self._started = False
@@ -78,14 +85,14 @@ class SnowflakeJob(Job[Any]):
     def service(self) -> str | None:
         """The full name of the service behind the job, quoted for SQL; None while there is none."""
         name = self._service()
-        return None if name is None else self._backend.name_of(name).sql
+        return None if name is None else Name(self._schema.database, self._schema.schema, name).sql
 
     @property
     def url(self) -> str:
         """The job in Snowsight."""
-        organization, account = self._backend.account
+        organization, account = self._connection.account
         name = self._service() or self.id
-        path = [self._backend.database_name, self._backend.schema_name, name]
+        path = [self._schema.database, self._schema.schema, name]
         at = "/".join(url_quote(part, safe="") for part in path)
         return f"https://app.snowflake.com/{organization}/{account}/#/compute/jobs/{at}"
 
@@ -108,12 +115,12 @@ class SnowflakeJob(Job[Any]):
         if started or state["state"] in ("running", "done"):
             data = {"state": "running", "time": str(started.get("time") or at), "reason": ""}
             history.append(Event(kind="state", data=data))
-        said = [Event(kind="progress", data=line) for line in self._progress_lines()]
+        progress = [Event(kind="progress", data=line) for line in self._progress_lines()]
         last: list[Event] = []
         if state["state"] in ENDED:
             data = {"state": state["state"], "time": state.get("time", ""), "reason": state.get("reason", "")}
             last.append(Event(kind="state", data=data))
-        return [*history, *said, *last]
+        return [*history, *progress, *last]
 
     def progress(self) -> dict[str, Any]:
         """The last of the job's progress lines; looked for every few seconds at most."""
@@ -147,7 +154,7 @@ class SnowflakeJob(Job[Any]):
                 late = late or time.monotonic() + _LATE
                 if time.monotonic() >= late:
                     return
-            time.sleep(min(1.0, self.LONGEST_PAUSE))
+            time.sleep(min(1.0, self.MAX_POLL_INTERVAL))
 
     def cancel(self) -> None:
         """Stops the job.
@@ -171,7 +178,7 @@ class SnowflakeJob(Job[Any]):
         if self.spec.kind != "command":
             from soaptune.snowflake.jobs.experiments import track
 
-            track(self._backend.schema_ref, self._backend.experiment, self.id, self.spec, self.output, ok=False)
+            track(self._schema, self._experiment, self.id, self.spec, self.output, ok=False)
         return super().failure()
 
     def _hint(self, log: str) -> str:
@@ -186,7 +193,7 @@ class SnowflakeJob(Job[Any]):
     def _open(self) -> Any:
         from soaptune.snowflake.handles.open import open_result
 
-        return open_result(self._backend, self)
+        return open_result(self.id, self.spec, self.output, schema=self._schema, experiment=self._experiment)
 
     def _service(self) -> str | None:
         if self._service_name is None:
@@ -234,10 +241,10 @@ class SnowflakeJob(Job[Any]):
         ended = service.ended.isoformat() if service.ended is not None else ""
         state = {**state, "time": str(note.get("time") or ended or _now())}
         if state["state"] == "failed":
-            said = str(note.get("reason") or "") if note.get("state") != "done" else ""
+            written = str(note.get("reason") or "") if note.get("state") != "done" else ""
             unknown = f"Snowflake reports {service.status}"
             unknown += ", before the command was started" if not note and not self._note("started") else ""
-            state["reason"] = said or self._control.exit_of(service.name.name) or service.message or unknown
+            state["reason"] = written or self._control.exit_of(service.name.name) or service.message or unknown
         elif state["state"] == "cancelled":
             state["reason"] = "it was cancelled"
         return state

@@ -157,7 +157,7 @@ class StageFolder(Files):
                 # A missing file is an error in some versions of the connector, and none in others.
                 if file.is_file():
                     return file.read_bytes()
-                # It may have come in between, or what was told as missing may be something else.
+                # It may have come in between, or what was reported as missing may be something else.
                 if not self.exists(name):
                     return None
                 if last:

@@ -6,9 +6,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -16,17 +15,18 @@ from weakref import WeakValueDictionary
 from soaptune.common.lazy import optional
 from soaptune.errors import BackendError, SoaptuneError
 from soaptune.handles.location import Folder, StagePath
-from soaptune.jobs.place import PLACE_FILE, Account, Place
+from soaptune.jobs.place import PLACE_FILE, Place
 from soaptune.jobs.plan import as_json
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.jobs.control import Control, Service
 from soaptune.snowflake.jobs.payload import arguments, write_payload
 from soaptune.snowflake.jobs.records import Record, Records, digits_of, job_name
 from soaptune.snowflake.jobs.stagefiles import StageFolder
-from soaptune.snowflake.names import Name, fold, parse, quote
-from soaptune.snowflake.session import Connection, is_lost, is_transient, told
+from soaptune.snowflake.names import fold, parse, quote
+from soaptune.snowflake.session import Connection, is_lost, is_transient, wrap_error
+from soaptune.snowflake.settings import SnowflakeSettings
 
-__all__ = ["Settings", "Submitter", "jobs_module", "secret_references"]
+__all__ = ["Submitter", "jobs_module", "secret_references"]
 
 MOUNT = "/mnt/job_stage"
 _ATTEMPTS = 3
@@ -36,52 +36,21 @@ _sending: WeakValueDictionary[str, Any] = WeakValueDictionary()
 """The lock of each key under which somebody is sending; one that nobody holds is forgotten."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What of a backend decides how a job is sent; all names exact.
-
-    Attributes:
-        compute_pool: The pool, a plain name.
-        database: The database.
-        schema: The schema.
-        stage: The stage.
-        external_access_integrations: What lets the job reach hosts.
-        query_warehouse: The warehouse of the job's own SQL.
-        runtime_environment: The image.
-        target_instances: How many nodes.
-        min_instances: With how many it starts.
-        env: Environment variables.
-        pip_requirements: What is installed besides.
-    """
-
-    compute_pool: str
-    database: str
-    schema: str
-    stage: Name
-    external_access_integrations: Sequence[str] = ()
-    query_warehouse: str | None = None
-    runtime_environment: str | None = None
-    target_instances: int = 1
-    min_instances: int | None = None
-    env: Mapping[str, str] | None = None
-    pip_requirements: Sequence[str] = ()
-
-
 class Submitter:
     """Sends jobs."""
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
-        """Says where to.
+    def __init__(self, connection: Connection, settings: SnowflakeSettings) -> None:
+        """Names the account and how jobs run in it.
 
         Args:
             connection: The way to the account.
-            settings: How.
+            settings: How jobs run.
         """
         self._connection = connection
         self._settings = settings
-        self._root = StageFolder(connection, settings.stage)
+        self._root = StageFolder(connection, settings.stage_name)
         self._records = Records(self._root)
-        self._control = Control(connection, settings.database, settings.schema)
+        self._control = Control(connection, settings.database_name, settings.schema_name)
 
     def submit(self, spec: JobSpec, *, key: str | None = None) -> Record:
         """Sends a job, or finds the one that was sent under the key.
@@ -108,10 +77,10 @@ class Submitter:
             with tempfile.TemporaryDirectory(prefix="soaptune-") as folder:
                 # What cannot be sent is refused before anything is written.
                 write_payload(self._placed(spec), Path(folder), pip_requirements=self._settings.pip_requirements)
-                overrides = secret_references(spec, self._settings.database, self._settings.schema)
+                overrides = secret_references(spec, self._settings.database_name, self._settings.schema_name)
                 job = record.job if record is not None else job_name(spec, digits)
                 # Before anything is sent: who submits again after a crash in between goes on from here.
-                record = record or self._records.write(job, spec, self._public())
+                record = record or self._records.write(job, spec, self._settings.recorded)
                 self._upload_inputs(spec, job)
                 service = self._only(job, self._send(spec, job, Path(folder), overrides))
             self._root.folder(job, "state").write("service.json", f'{{"service": "{service.name.name}"}}\n')
@@ -152,7 +121,7 @@ class Submitter:
                 raise
             except Exception as error:
                 if not (is_lost(error) or is_transient(error)):
-                    raise told(f"submitting the job {job}", error) from error
+                    raise wrap_error(f"submitting the job {job}", error) from error
                 if is_lost(error):
                     self._connection.drop()
                 time.sleep(_PAUSE * (attempt + 1))  # the statement may still be at work
@@ -160,7 +129,7 @@ class Submitter:
                 if service is not None:
                     return service
                 if attempt + 1 == _ATTEMPTS:
-                    raise told(f"submitting the job {job}", error) from error
+                    raise wrap_error(f"submitting the job {job}", error) from error
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _only(self, job: str, sent: Service) -> Service:
@@ -180,28 +149,28 @@ class Submitter:
     def _execute(self, spec: JobSpec, job: str, app: Path, overrides: dict[str, Any] | None) -> Service:
         settings = self._settings
         sdk = jobs_module()
-        integrations = [_for_sdk(name) for name in settings.external_access_integrations]
+        integrations = [_for_sdk(name) for name in settings.integration_names]
         # All that the SDK takes is named here, since it only warns about what it does not know.
         options: dict[str, Any] = {
-            "database": quote(settings.database),
-            "schema": quote(settings.schema),
+            "database": quote(settings.database_name),
+            "schema": quote(settings.schema_name),
             "name": job,
-            "stage_name": settings.stage.stage,
+            "stage_name": settings.stage_name.stage,
             "entrypoint": arguments(spec),
             "target_instances": settings.target_instances,
             "min_instances": settings.min_instances or settings.target_instances,
             "external_access_integrations": integrations or None,
             "env_vars": self._environment(spec),
             "enable_metrics": True,
-            "query_warehouse": quote(settings.query_warehouse) if settings.query_warehouse else None,
+            "query_warehouse": quote(settings.warehouse_name) if settings.warehouse_name else None,
             "runtime_environment": settings.runtime_environment,
             "spec_overrides": overrides,
             "comment": "soaptune",
         }
         given = {name: value for name, value in options.items() if value is not None}
         session = self._connection.session()
-        job_service: Any = sdk.submit_directory(str(app), settings.compute_pool, session=session, **given)
-        name = parse(str(job_service.id), database=settings.database, schema=settings.schema)
+        job_service: Any = sdk.submit_directory(str(app), settings.pool_name, session=session, **given)
+        name = parse(str(job_service.id), database=settings.database_name, schema=settings.schema_name)
         return Service(name=name, status="PENDING")
 
     def _environment(self, spec: JobSpec) -> dict[str, str]:
@@ -216,32 +185,21 @@ class Submitter:
             "WANDB_MODE": "disabled",
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
-        return {**defaults, **(self._settings.env or {}), **spec.env}
+        return {**defaults, **self._settings.env, **spec.env}
 
     def _placed(self, spec: JobSpec) -> JobSpec:
         """A job that nobody has lowered, with its place: it finds tables among its inputs by that."""
-        settings = self._settings
         if PLACE_FILE in spec.files:
             return spec
-        account = Account(
-            database=settings.database,
-            db_schema=settings.schema,
-            compute_pool=settings.compute_pool,
-            integrations=tuple(settings.external_access_integrations),
-        )
         place = Place(
-            kind=spec.kind, plan="", backend="snowflake", inputs=spec.inputs, output=spec.output, account=account
+            kind=spec.kind,
+            plan="",
+            backend="snowflake",
+            inputs=spec.inputs,
+            output=spec.output,
+            account=self._settings.account,
         )
         return spec.replace(files={**spec.files, PLACE_FILE: as_json(place)})
-
-    def _public(self) -> dict[str, Any]:
-        settings = self._settings
-        return {
-            "compute_pool": settings.compute_pool,
-            "target_instances": settings.target_instances,
-            "runtime_environment": settings.runtime_environment,
-            "external_access_integrations": list(settings.external_access_integrations),
-        }
 
 
 def _lock(digits: str) -> Any:

@@ -9,18 +9,17 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
 
 from soaptune.errors import BackendError, ConfigError, SoaptuneError, Violation
 from soaptune.jobs.spec import JobSpec
-from soaptune.snowflake.names import Name, fold, literal
+from soaptune.snowflake.names import Name, literal
 from soaptune.snowflake.preflight import grants, network, objects, pool
 from soaptune.snowflake.preflight.hosts import hosts
 from soaptune.snowflake.preflight.reading import Reader, Target, Unreadable, finding, unchecked
-from soaptune.snowflake.preflight.setup import Settings, stage_of
 from soaptune.snowflake.session import NOT_FOUND, Connection, error_number
+from soaptune.snowflake.settings import SnowflakeSettings
 
-__all__ = ["BackendSettings", "findings"]
+__all__ = ["findings"]
 
 _NO_CONNECTION = (BackendError, Unreadable)
 
@@ -28,41 +27,18 @@ _ABSENT = ("no-", "unchecked")
 """How the codes begin of findings about what nobody can have a privilege on, as far as is known."""
 
 
-class BackendSettings(Settings, Protocol):
-    """What the preflight reads of a `SnowflakeBackend`."""
-
-    @property
-    def role(self) -> str | None:
-        """The role that was asked for."""
-        ...
-
-    @property
-    def runtime_environment(self) -> str | None:
-        """The image that was asked for."""
-        ...
-
-    @property
-    def pip_requirements(self) -> Sequence[str]:
-        """Packages that jobs install beside their own."""
-        ...
-
-    @property
-    def connection(self) -> Connection:
-        """The way to the account."""
-        ...
-
-    def session(self) -> Any:
-        """A Snowpark session."""
-        ...
-
-
 def findings(
-    backend: BackendSettings, spec: JobSpec, *, tables: Sequence[tuple[Name, Sequence[str]]] = ()
+    settings: SnowflakeSettings,
+    connection: Connection,
+    spec: JobSpec,
+    *,
+    tables: Sequence[tuple[Name, Sequence[str]]] = (),
 ) -> list[Violation]:
     """Looks at everything in the account that a job needs.
 
     Args:
-        backend: Where it is to run.
+        settings: How jobs run in the account.
+        connection: The way to it.
         spec: The job.
         tables: Tables that it reads beside those of its inputs, each with the exact names of the columns that must be
             there.
@@ -71,7 +47,7 @@ def findings(
         All findings; only one when there is no connection.
     """
     try:
-        return _look(backend, Reader(backend.session()), spec, tables)
+        return _look(settings, Reader(connection.session()), spec, tables)
     except ConfigError as error:
         return [Violation(path="backend", code="bad-name", message=str(error))]
     except _NO_CONNECTION as error:
@@ -80,19 +56,19 @@ def findings(
         refused = error
     # The login went well, and the session could not take on its role or warehouse: another one tells which.
     try:
-        with backend.connection.bare() as session:
-            found = _look(backend, Reader(session), spec, tables)
+        with connection.bare() as session:
+            found = _look(settings, Reader(session), spec, tables)
     except _NO_CONNECTION as error:
         return [_no_connection(error)]
-    told = any(v.level == "error" and v.path in ("backend.role", "backend.warehouse") for v in found)
-    return found if told else [_no_connection(refused), *found]
+    explained = any(v.level == "error" and v.path in ("backend.role", "backend.warehouse") for v in found)
+    return found if explained else [_no_connection(refused), *found]
 
 
 def _look(
-    backend: BackendSettings, reader: Reader, spec: JobSpec, tables: Sequence[tuple[Name, Sequence[str]]]
+    settings: SnowflakeSettings, reader: Reader, spec: JobSpec, tables: Sequence[tuple[Name, Sequence[str]]]
 ) -> list[Violation]:
-    target = _target(backend, reader)
-    found = [*objects.role(backend.role, target), *objects.warehouse(reader, target)]
+    target = _target(settings, reader)
+    found = [*objects.role(settings.role, target), *objects.warehouse(reader, target)]
     home = list(objects.home(reader, target))
     found += home
     stage_there = False
@@ -105,8 +81,8 @@ def _look(
     pool_there, about_pool = pool.check(reader, target, spec)
     found += about_pool
     if pool_there:
-        found += _runtime(reader, target, backend.runtime_environment)
-    found += network.check(reader, target, hosts(spec, requirements=backend.pip_requirements))
+        found += _runtime(reader, target, settings.runtime_environment)
+    found += network.check(reader, target, hosts(spec, requirements=settings.pip_requirements))
     if spec.needs is None:
         message = "the job does not state what it needs (JobSpec.needs): models, memory and most hosts were not checked"
         found.append(Violation(path="needs", code="unchecked", level="warning", message=message))
@@ -126,22 +102,17 @@ def _no_connection(error: Exception) -> Violation:
     )
 
 
-def _target(backend: BackendSettings, reader: Reader) -> Target:
-    (now,) = reader.rows(
-        "SELECT CURRENT_ROLE() AS ROLE, CURRENT_WAREHOUSE() AS WAREHOUSE, CURRENT_DATABASE() AS DATABASE_NAME, "
-        "CURRENT_SCHEMA() AS SCHEMA_NAME"
-    )
-    database = fold(backend.database) if backend.database else str(now["database_name"] or "")
-    schema = fold(backend.schema) if backend.schema else str(now["schema_name"] or "PUBLIC")
+def _target(settings: SnowflakeSettings, reader: Reader) -> Target:
+    (now,) = reader.rows("SELECT CURRENT_ROLE() AS ROLE, CURRENT_WAREHOUSE() AS WAREHOUSE")
     return Target(
         role=str(now["role"] or ""),
-        pool=fold(backend.compute_pool),
-        database=database,
-        schema=schema,
-        stage=stage_of(backend, database, schema) if database else None,
-        warehouse=fold(backend.warehouse) if backend.warehouse else str(now["warehouse"] or ""),
-        integrations=tuple(fold(name) for name in backend.external_access_integrations),
-        nodes=max(1, backend.target_instances),
+        pool=settings.pool_name,
+        database=settings.database_name,
+        schema=settings.schema_name,
+        stage=settings.stage_name,
+        warehouse=settings.warehouse_name or str(now["warehouse"] or ""),
+        integrations=settings.integration_names,
+        nodes=settings.target_instances,
     )
 
 

@@ -187,7 +187,7 @@ def _secret(source: str, target: Target) -> Name | None:
     try:
         return parse(source, database=target.database, schema=target.schema)
     except ConfigError:
-        return None  # told already, where the secret was looked for
+        return None  # reported already, where the secret was looked for
 
 
 def _lacking(target: Target, lacking: _Wanted, level: Literal["error", "warning"]) -> Violation:

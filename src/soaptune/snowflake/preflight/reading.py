@@ -1,4 +1,4 @@
-"""How the preflight asks an account: rows by column name, and what cannot be read told apart from what is not there."""
+"""The preflight's queries: rows by column name; what cannot be read differs from what is not there."""
 
 from __future__ import annotations
 

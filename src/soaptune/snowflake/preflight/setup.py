@@ -6,25 +6,23 @@ can be run again: what is there already stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable
 
 from soaptune.errors import ConfigError
-from soaptune.snowflake.names import Name, fold, literal, parse, quote
+from soaptune.snowflake.names import Name, fold, literal, quote
 from soaptune.snowflake.preflight.hosts import HUB_RULE
+from soaptune.snowflake.settings import SnowflakeSettings
 
 __all__ = [
     "DEFAULT_INTEGRATION",
     "HUB_RULE_NAME",
     "SCHEMA_PRIVILEGES",
-    "Settings",
     "create_access",
     "create_pool",
     "create_stage",
     "create_warehouse",
     "grant",
     "setup_sql",
-    "stage_of",
 ]
 
 SCHEMA_PRIVILEGES = {
@@ -46,50 +44,13 @@ HUB_RULE_NAME = "SOAPTUNE_HUB_RULE"
 _SUSPEND_AFTER = 600
 
 
-class Settings(Protocol):
-    """What is read of a `SnowflakeBackend`; names as a person writes them."""
-
-    @property
-    def compute_pool(self) -> str:
-        """The pool that jobs run on."""
-        ...
-
-    @property
-    def database(self) -> str | None:
-        """The database that everything lies in."""
-        ...
-
-    @property
-    def schema(self) -> str | None:
-        """The schema that everything lies in."""
-        ...
-
-    @property
-    def stage(self) -> str:
-        """The stage with the jobs' files."""
-        ...
-
-    @property
-    def warehouse(self) -> str | None:
-        """The warehouse that answers SQL."""
-        ...
-
-    @property
-    def external_access_integrations(self) -> Sequence[str]:
-        """What lets jobs reach hosts outside of Snowflake."""
-        ...
-
-    @property
-    def target_instances(self) -> int:
-        """How many nodes a job runs on."""
-        ...
-
-
-def setup_sql(backend: Settings, *, role: str, instance_family: str = "GPU_NV_M", max_nodes: int | None = None) -> str:
+def setup_sql(
+    settings: SnowflakeSettings, *, role: str, instance_family: str = "GPU_NV_M", max_nodes: int | None = None
+) -> str:
     """Writes the script that gives a role all that soaptune needs.
 
     Args:
-        backend: The backend that is to run; its names become the script's.
+        settings: How jobs are to run; the names become the script's.
         role: The role that will use it, as a person writes it.
         instance_family: The machines of the compute pool, should it not exist yet (see
             `soaptune.snowflake.preflight.families`).
@@ -99,14 +60,14 @@ def setup_sql(backend: Settings, *, role: str, instance_family: str = "GPU_NV_M"
         SQL for an administrator, with comments that say what each part is for.
 
     Raises:
-        ConfigError: The backend names no database, or a name cannot be one.
+        ConfigError: A name cannot be one.
     """
-    database, schema = _home(backend)
-    grantee, pool, home = fold(role), fold(backend.compute_pool), _dotted(database, schema)
-    stage = stage_of(backend, database, schema)
-    nodes = max(1, max_nodes or backend.target_instances)
-    chosen = [fold(name) for name in backend.external_access_integrations]
-    integration, *others = chosen or [DEFAULT_INTEGRATION]
+    database, schema = settings.database_name, settings.schema_name
+    grantee, pool, home = fold(role), settings.pool_name, _dotted(database, schema)
+    stage = settings.stage_name
+    nodes = max(1, max_nodes or settings.target_instances)
+    chosen = settings.integration_names
+    integration, *others = chosen or (DEFAULT_INTEGRATION,)
     rule, minutes = Name(database, schema, HUB_RULE_NAME), _SUSPEND_AFTER // 60
     parts = [
         f"""\
@@ -134,7 +95,7 @@ CREATE SCHEMA IF NOT EXISTS {home};
 -- "SHOW COMPUTE POOL INSTANCE FAMILIES" lists what this account offers in place of {_family(instance_family)}.
 {create_pool(pool, instance_family=instance_family, max_nodes=nodes)}
 {grant("USAGE, MONITOR", "COMPUTE POOL", quote(pool), grantee)}""",
-        _warehouse_part(backend, grantee),
+        _warehouse_part(settings.warehouse_name, grantee),
         f"""\
 -- 6. The hosts outside of Snowflake that jobs may reach: packages (PyPI) and models (the Hugging Face hub), no others.
 -- Leave it out for jobs that need neither; the data never takes this way.
@@ -224,27 +185,9 @@ def grant(privilege: str, kind: str, name: str, role: str) -> str:
     return f"GRANT {privilege} ON {f'{kind} {name}'.strip()} TO ROLE {quote(role)};"
 
 
-def stage_of(backend: Settings, database: str, schema: str) -> Name:
-    """The full name of the stage with the jobs' files.
-
-    Args:
-        backend: The backend.
-        database: The exact name of the database where the stage's own name has none.
-        schema: The exact name of the schema where the stage's own name has none.
-    """
-    return parse(backend.stage, database=database, schema=schema)
-
-
-def _home(backend: Settings) -> tuple[str, str]:
-    if not backend.database:
-        raise ConfigError("the script needs to know where things lie: SnowflakeBackend(database=..., schema=...)")
-    return fold(backend.database), fold(backend.schema or "PUBLIC")
-
-
-def _warehouse_part(backend: Settings, grantee: str) -> str:
-    if not backend.warehouse:
+def _warehouse_part(warehouse: str | None, grantee: str) -> str:
+    if warehouse is None:
         return "-- 5. SQL runs on the warehouse that the user's connection names; the role needs USAGE on it."
-    warehouse = fold(backend.warehouse)
     return f"""\
 -- 5. The warehouse that answers SQL: reading and writing tables, AI functions.
 {create_warehouse(warehouse)}

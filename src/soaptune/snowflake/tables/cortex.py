@@ -109,7 +109,7 @@ def ask(
         model: The model.
         parameters: Its parameters.
         schema: The JSON Schema that the model is held to; None lets it write freely.
-        on_progress: Is told how many prompts are done.
+        on_progress: Gets how many prompts are done.
         details: Whether what is stored says why a prompt failed: in place of the answer a JSON object with ``value``
             and ``error``. Such a prompt counts as answered.
 
@@ -159,7 +159,7 @@ def answers(place: SchemaRef, table: Name) -> dict[str, str | None]:
 
 
 def response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The response format that holds a model to a JSON Schema; some models want what it leaves open said."""
+    """The response format that holds a model to a JSON Schema; some models need what it leaves open stated."""
     closed = {**schema}
     if closed.get("type") == "object":
         closed.setdefault("additionalProperties", False)

@@ -18,12 +18,12 @@ from soaptune.handles.location import Tables, TableSplit
 from soaptune.handles.preparation.prepare import Sizes
 from soaptune.handles.writing import in_form
 from soaptune.snowflake.names import Name, quote
-from soaptune.snowflake.session import told
+from soaptune.snowflake.session import wrap_error
 from soaptune.snowflake.tables import sql as tablesql
 from soaptune.snowflake.tables.query import SchemaRef
-from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, ROW, described, read_schema
+from soaptune.snowflake.tables.spec import ACCOUNT_FINGERPRINT, ROW, described, read_schema
 from soaptune.snowflake.tables.types import as_text, from_table
-from soaptune.snowflake.tables.write import account_print, text_columns
+from soaptune.snowflake.tables.write import account_fingerprint, text_columns
 from soaptune.tasks.fact import facts_type
 
 __all__ = ["TableDataset"]
@@ -111,7 +111,7 @@ class TableDataset(Dataset):
             try:
                 piece = next(pieces, None)
             except Exception as error:  # the pieces of a result come one by one, and each may be lost on the way
-                raise told(what, error) from error
+                raise wrap_error(what, error) from error
             if piece is None:
                 break
             yielded = True
@@ -150,8 +150,8 @@ class TableDataset(Dataset):
             DataError: The rows are others than those that were written.
             BackendError: A table cannot be read.
         """
-        prints = self._source.prints
-        changed = [s for s, part in prints.items() if account_print(self._place, s, self._source) != part]
+        fingerprints = self._source.fingerprints
+        changed = [s for s, part in fingerprints.items() if account_fingerprint(self._place, s, self._source) != part]
         if changed:
             raise DataError(f"{self._named()}: the rows of {', '.join(changed)} are not those that were written.")
 
@@ -170,8 +170,8 @@ class TableDataset(Dataset):
         """
         tables = {split: self.table(split) for split in self.splits}
         for split, table in tables.items():
-            if self.fingerprint.startswith(ACCOUNT_PRINT):
-                same = _print(table, self.task.fields) == self._source.prints[split]
+            if self.fingerprint.startswith(ACCOUNT_FINGERPRINT):
+                same = _rows_fingerprint(table, self.task.fields) == self._source.fingerprints[split]
             else:
                 formed = in_form(table, self.task, split=split)
                 same = fingerprint_table(formed) == self._manifest.split_fingerprints[split]
@@ -302,7 +302,7 @@ def _own(values: Any) -> Any:
     return values.cast(pa.float64()) if pa.types.is_decimal(kind) else values
 
 
-def _print(table: Table, fields: tuple[str, ...]) -> str:
+def _rows_fingerprint(table: Table, fields: tuple[str, ...]) -> str:
     columns = text_columns(table.column_names, fields)
     texts = [as_text(table.column(column), column).to_pylist() for column in columns]
-    return tablesql.bucket_print(tablesql.row_text(row) for row in zip(*texts, strict=True))
+    return tablesql.rows_fingerprint(tablesql.row_text(row) for row in zip(*texts, strict=True))

@@ -16,8 +16,8 @@ from soaptune.snowflake.tables import sql as tablesql
 from soaptune.snowflake.tables.dataset import TableDataset
 from soaptune.snowflake.tables.query import SchemaRef
 from soaptune.snowflake.tables.source import find_source, match_columns, names_of
-from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, described, moved, read_tables, table_of
-from soaptune.snowflake.tables.write import account_print
+from soaptune.snowflake.tables.spec import ACCOUNT_FINGERPRINT, described, moved, read_tables, table_of
+from soaptune.snowflake.tables.write import account_fingerprint
 from soaptune.tasks.spec import HasSpec, TaskSpec, as_spec
 
 __all__ = ["load_dataset", "open_dataset"]
@@ -125,9 +125,9 @@ def load_dataset(
     bad = {one: _lacking(place, one, part, spec, set(allow_empty)) for one, part in parts.items()}
     for one, fields in bad.items():
         if fields and on_bad_row == "error":
-            told = ", ".join(f"{field} in {count:,}" for field, count in fields.items())
+            counted = ", ".join(f"{field} in {count:,}" for field, count in fields.items())
             raise DataError(
-                f"The split {one!r} has rows without a value: {told}. Leave them out with on_bad_row='ledger', or "
+                f"The split {one!r} has rows without a value: {counted}. Leave them out with on_bad_row='ledger', or "
                 f"allow it with allow_empty={sorted(fields)!r}."
             )
     parts = {one: part.replace(complete=True) if bad[one] else part for one, part in parts.items()}
@@ -209,14 +209,14 @@ def _measured(place: SchemaRef, draft: Tables, *, exact: bool) -> Tables:
     for split, part in draft.splits.items():
         query = tablesql.rows(split, part, fields=draft.manifest.task.fields, columns=["id"])
         counts[split] = int(place.connection.rows("counting rows", f"SELECT COUNT(*) FROM ({query}) AS Q")[0][0])
-    prints = {split: account_print(place, split, draft) for split in draft.splits}
+    fingerprints = {split: account_fingerprint(place, split, draft) for split in draft.splits}
     if exact:
         handle = TableDataset(place, draft)
         task = draft.manifest.task
         found = {s: fingerprint_table(in_form(handle.table(s), task, split=s)) for s in draft.splits}
         whole = fingerprint_splits(found)
     else:
-        found = prints
-        whole = ACCOUNT_PRINT + fingerprint_splits(prints).removeprefix("sha256:")
+        found = fingerprints
+        whole = ACCOUNT_FINGERPRINT + fingerprint_splits(fingerprints).removeprefix("sha256:")
     manifest = draft.manifest.replace(counts=counts, split_fingerprints=found, fingerprint=whole)
-    return draft.replace(prints=prints, manifest=manifest)
+    return draft.replace(fingerprints=fingerprints, manifest=manifest)

@@ -19,8 +19,15 @@ from soaptune.snowflake.names import Name, quote
 from soaptune.snowflake.tables import sql as tablesql
 from soaptune.snowflake.tables.dataset import TableDataset
 from soaptune.snowflake.tables.query import SchemaRef, loaded, strings
-from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, ROW, table_of
-from soaptune.snowflake.tables.write import Claim, account_print, column_names, save, split_names, write_ledger
+from soaptune.snowflake.tables.spec import ACCOUNT_FINGERPRINT, ROW, table_of
+from soaptune.snowflake.tables.write import (
+    WriteLock,
+    account_fingerprint,
+    column_names,
+    save,
+    split_names,
+    write_ledger,
+)
 
 __all__ = ["deduplicate_tables", "save_dataset", "split_tables"]
 
@@ -29,8 +36,8 @@ def split_tables(dataset: TableDataset, sizes: Sizes, *, seed: int, into: str | 
     """Does what `soaptune.snowflake.tables.dataset.TableDataset.split` says."""
     pooled = arrow().concat_tables(list(_hashes(dataset, dataset.task.input_fields).values()))
     parts, ledger = split_table(pooled, sizes, seed=seed, inputs=["hash"])
-    said: Any = sizes if isinstance(sizes, str) else dict(sizes) if isinstance(sizes, Mapping) else list(sizes)
-    return _derive(dataset, parts, ledger, {"step": "split", "sizes": said, "seed": seed}, into, "SPLIT")
+    shares: Any = sizes if isinstance(sizes, str) else dict(sizes) if isinstance(sizes, Mapping) else list(sizes)
+    return _derive(dataset, parts, ledger, {"step": "split", "sizes": shares, "seed": seed}, into, "SPLIT")
 
 
 def deduplicate_tables(dataset: TableDataset, *, into: str | None) -> TableDataset:
@@ -131,20 +138,20 @@ def _write(
     )
     read = [table_of(part) for part in parts]
     more = {"ledger": fingerprint_table(ledger.table())}
-    with Claim(place, draft, more, overwrite=overwrite, reads=read) as claim:
-        if claim.found is not None:
-            return TableDataset(place, claim.found)
+    with WriteLock(place, draft, more, overwrite=overwrite, reads=read) as lock:
+        if lock.found is not None:
+            return TableDataset(place, lock.found)
         for split, table in tables.items():
             _copy(place, dataset, table, ids[split], named)
         write_ledger(place, ledger_table, ledger)
-        prints = {split: account_print(place, split, draft) for split in splits}
+        fingerprints = {split: account_fingerprint(place, split, draft) for split in splits}
         if not manifest.fingerprint:
-            whole = ACCOUNT_PRINT + fingerprint_splits(prints).removeprefix("sha256:")
-            manifest = manifest.replace(fingerprint=whole, split_fingerprints=prints)
-        elif prints != dataset.source.prints:
+            whole = ACCOUNT_FINGERPRINT + fingerprint_splits(fingerprints).removeprefix("sha256:")
+            manifest = manifest.replace(fingerprint=whole, split_fingerprints=fingerprints)
+        elif fingerprints != dataset.source.fingerprints:
             raise DataError(f"{dataset!r}: its rows were changed after it was opened.")
-        done = draft.replace(prints=prints, manifest=manifest)
-        claim.finish(done)
+        done = draft.replace(fingerprints=fingerprints, manifest=manifest)
+        lock.finish(done)
     return TableDataset(place, done)
 
 

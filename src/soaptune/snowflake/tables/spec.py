@@ -16,7 +16,7 @@ from soaptune.handles.location import Tables, TableSplit
 from soaptune.snowflake.names import Name
 
 __all__ = [
-    "ACCOUNT_PRINT",
+    "ACCOUNT_FINGERPRINT",
     "ROW",
     "described",
     "is_old_address",
@@ -34,7 +34,7 @@ _OLD_PREFIX = "tables:"
 ROW = "SOAPTUNE_ROW"
 """The column of our own tables that keeps the order of the rows, from 0."""
 
-ACCOUNT_PRINT = "account-sha256:"
+ACCOUNT_FINGERPRINT = "account-sha256:"
 """What a fingerprint begins with that was computed by SQL, from rows that no client has read."""
 
 

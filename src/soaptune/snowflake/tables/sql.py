@@ -11,9 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from soaptune.common.fingerprint import fingerprint
 from soaptune.handles.location import TableSplit
 from soaptune.snowflake.names import literal, quote
-from soaptune.snowflake.tables.spec import ACCOUNT_PRINT, table_of
+from soaptune.snowflake.tables.spec import ACCOUNT_FINGERPRINT, table_of
 
-__all__ = ["BUCKETS", "bucket_print", "digest", "print_of", "prints", "relation", "row_text", "rows", "stored", "text"]
+__all__ = [
+    "BUCKETS",
+    "digest",
+    "fingerprint_query",
+    "relation",
+    "row_text",
+    "rows",
+    "rows_fingerprint",
+    "split_fingerprint",
+    "stored",
+    "text",
+]
 
 BUCKETS = 3
 """How many hexadecimal digits of a row's hash choose its bucket."""
@@ -118,7 +129,7 @@ def row_text(values: Sequence[str | None]) -> str:
     return "".join("-" if value is None else f"{len(value)}:{value}" for value in values)
 
 
-def prints(query: str, columns: Sequence[str]) -> str:
+def fingerprint_query(query: str, columns: Sequence[str]) -> str:
     """A query that gives rows and a hash for each bucket of a split; no text leaves the account.
 
     Args:
@@ -133,16 +144,18 @@ def prints(query: str, columns: Sequence[str]) -> str:
     )
 
 
-def bucket_print(texts: Iterable[str]) -> str:
-    """The print that SQL gives for rows, computed here; see `row_text`."""
+def rows_fingerprint(texts: Iterable[str]) -> str:
+    """The fingerprint that SQL gives for rows, computed here; see `row_text`."""
     buckets: dict[str, list[str]] = {}
     for item in texts:
         hashed = hashlib.sha256(item.encode("utf-8")).hexdigest()
         buckets.setdefault(hashed[:BUCKETS], []).append(hashed)
-    return print_of({b: (len(h), hashlib.sha256("".join(sorted(h)).encode()).hexdigest()) for b, h in buckets.items()})
+    return split_fingerprint(
+        {b: (len(h), hashlib.sha256("".join(sorted(h)).encode()).hexdigest()) for b, h in buckets.items()}
+    )
 
 
-def print_of(buckets: Mapping[str, tuple[int, str]]) -> str:
-    """The print of a split from the rows and the hash of each bucket."""
-    said = fingerprint({bucket: [count, hashed] for bucket, (count, hashed) in buckets.items()})
-    return ACCOUNT_PRINT + said.removeprefix("sha256:")
+def split_fingerprint(buckets: Mapping[str, tuple[int, str]]) -> str:
+    """The fingerprint of a split from the rows and the hash of each bucket."""
+    whole = fingerprint({bucket: [count, hashed] for bucket, (count, hashed) in buckets.items()})
+    return ACCOUNT_FINGERPRINT + whole.removeprefix("sha256:")

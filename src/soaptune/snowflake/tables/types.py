@@ -31,7 +31,7 @@ def _form(kind: Any, column: str) -> str:
     if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind) or t.is_null(kind):
         return "text"
     if t.is_timestamp(kind) or t.is_date(kind) or t.is_decimal(kind):
-        return "said"
+        return "formatted"
     if t.is_temporal(kind):
         return "counted"
     if t.is_nested(kind) and not t.is_union(kind) and not t.is_map(kind):

@@ -21,7 +21,7 @@ from soaptune.snowflake.tables.query import ALREADY_THERE, SchemaRef, loaded
 from soaptune.snowflake.tables.spec import ROW, described, moved, read_tables, table_beside, table_of, write_schema
 from soaptune.snowflake.tables.types import as_text, sql_type
 
-__all__ = ["Claim", "account_print", "column_names", "save", "split_names", "text_columns", "write_ledger"]
+__all__ = ["WriteLock", "account_fingerprint", "column_names", "save", "split_names", "text_columns", "write_ledger"]
 
 
 def column_names(columns: list[str]) -> dict[str, str]:
@@ -64,17 +64,17 @@ def text_columns(columns: list[str], fields: tuple[str, ...]) -> list[str]:
     return sorted({column for column in columns if column in {"id", "group", "facts", *fields}})
 
 
-def account_print(place: SchemaRef, split: str, source: Tables) -> str:
-    """The print of a split as SQL computes it: no text leaves the account.
+def account_fingerprint(place: SchemaRef, split: str, source: Tables) -> str:
+    """The fingerprint of a split as SQL computes it: no text leaves the account.
 
     Raises:
         BackendError: The table cannot be read.
     """
     fields, part = source.manifest.task.fields, source.splits[split]
     columns = text_columns(["id", *part.columns], fields)
-    sql = tablesql.prints(tablesql.rows(split, part, fields=fields, columns=columns), columns)
+    sql = tablesql.fingerprint_query(tablesql.rows(split, part, fields=fields, columns=columns), columns)
     rows = place.connection.rows("fingerprinting a table", sql)
-    return tablesql.print_of({str(bucket): (int(count), str(hashed)) for bucket, count, hashed in rows})
+    return tablesql.split_fingerprint({str(bucket): (int(count), str(hashed)) for bucket, count, hashed in rows})
 
 
 def save(place: SchemaRef, dataset: Dataset, name: str, *, overwrite: bool) -> Tables:
@@ -98,14 +98,14 @@ def save(place: SchemaRef, dataset: Dataset, name: str, *, overwrite: bool) -> T
     targets = split_names(place, name, list(tables))
     fields = dataset.task.fields
     splits: dict[str, TableSplit] = {}
-    prints: dict[str, str] = {}
+    fingerprints: dict[str, str] = {}
     texts: dict[str, Table] = {}
     for split, table in tables.items():
         for column in table.column_names:
             sql_type(table.schema.field(column).type, column)
         texts[split] = arrow().table({c: as_text(table.column(c), c) for c in table.column_names})
         hashed = [texts[split].column(c).to_pylist() for c in text_columns(table.column_names, fields)]
-        prints[split] = tablesql.bucket_print(tablesql.row_text(row) for row in zip(*hashed, strict=True))
+        fingerprints[split] = tablesql.rows_fingerprint(tablesql.row_text(row) for row in zip(*hashed, strict=True))
         target = targets[split]
         splits[split] = TableSplit(
             table=(target.database, target.schema, target.name),
@@ -119,18 +119,18 @@ def save(place: SchemaRef, dataset: Dataset, name: str, *, overwrite: bool) -> T
         name=name,
         splits=splits,
         ledger=(place.database, place.schema, f"{name}_LEDGER"),
-        prints=prints,
+        fingerprints=fingerprints,
         manifest=dataset.manifest,
     )
     ledger = dataset.ledger
-    with Claim(place, source, {"ledger": fingerprint_table(ledger.table())}, overwrite=overwrite) as claim:
-        if claim.found is not None:
-            return claim.found
+    with WriteLock(place, source, {"ledger": fingerprint_table(ledger.table())}, overwrite=overwrite) as lock:
+        if lock.found is not None:
+            return lock.found
         for split, table in texts.items():
             types = {c: sql_type(tables[split].schema.field(c).type, c) for c in table.column_names}
             _write(place, targets[split], table, splits[split].columns, types)
         write_ledger(place, Name(*source.ledger or ("", "", "")), ledger)
-        claim.finish(source)
+        lock.finish(source)
     return source
 
 
@@ -163,10 +163,10 @@ def write_ledger(place: SchemaRef, target: Name, ledger: RowLedger) -> None:
     _write(place, target, texts, {column: column.upper() for column in LedgerRow._fields}, types)
 
 
-class Claim:
+class WriteLock:
     """The right to write a dataset's tables: the table of its manifest, made first and filled last.
 
-    Writing again what was interrupted goes on under the same claim; something else under the same name is refused.
+    Writing again what was interrupted goes on under the same lock; something else under the same name is refused.
 
     Attributes:
         found: The dataset that is there already, where it is the one to write.
@@ -191,16 +191,16 @@ class Claim:
             reads: The tables that the rows come from.
         """
         self._reads = set(reads)
-        said = source.manifest.model_dump(mode="json", exclude=set(NOT_CONTENT))
-        self._id = fingerprint({"manifest": said, **more}).removeprefix("sha256:")
+        content = source.manifest.model_dump(mode="json", exclude=set(NOT_CONTENT))
+        self._id = fingerprint({"manifest": content, **more}).removeprefix("sha256:")
         self._place = place
         self._source = source
         self._overwrite = overwrite
         self._table = table_beside(source, "MANIFEST")
         self.found: Tables | None = None
 
-    def __enter__(self) -> Claim:
-        """Claims the name.
+    def __enter__(self) -> WriteLock:
+        """Takes the name.
 
         Raises:
             DataError: Tables are in the way.
@@ -226,7 +226,7 @@ class Claim:
         make = "CREATE OR REPLACE TABLE" if self._overwrite else "CREATE TABLE"
         sql = f"{make} {self._table.sql} AS SELECT {literal(self._id)} AS WRITE_ID, CAST(NULL AS VARCHAR) AS DOCUMENT"
         try:
-            place.connection.rows("claiming the dataset's name", sql, idempotent=True)
+            place.connection.rows("taking the dataset's name", sql, idempotent=True)
         except BackendError as error:
             # Made by a first try whose answer was lost, or by somebody else in this moment.
             if error_number(error) != ALREADY_THERE or (self._owner() or ("", ""))[0] != self._id:
@@ -238,7 +238,7 @@ class Claim:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Leaves the claim. Where writing failed and nothing was there before, nothing remains."""
+        """Lets go of the name. Where writing failed and nothing was there before, nothing remains."""
         if kind is None or self._overwrite:
             return
         with contextlib.suppress(BackendError):  # the first error is the one to tell
@@ -257,7 +257,7 @@ class Claim:
             DataError: A table has other rows than were written.
         """
         for split in source.splits:
-            if account_print(self._place, split, source) != source.prints[split]:
+            if account_fingerprint(self._place, split, source) != source.fingerprints[split]:
                 raise DataError(
                     f"{described(source.splits[split])}: its rows are not those that were sent. Is somebody else "
                     "writing it?"

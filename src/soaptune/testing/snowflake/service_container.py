@@ -14,8 +14,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import soaptune
-
 RUNNER = "soaptune.testing.snowflake.service_runner"
 START_TIMEOUT = 300.0
 """Seconds that a model may take to load; importing torch on a busy machine alone takes many."""
@@ -49,7 +47,7 @@ class Container:
         self._ready = scratch / "ready"
         self._ready.unlink(missing_ok=True)
         self._lock = threading.Lock()
-        path = os.pathsep.join(filter(None, [str(Path(soaptune.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-m", RUNNER, str(model), "--ready", str(self._ready), "--workers", str(workers)]
         with log.open("ab") as output:
             self._process = subprocess.Popen(
