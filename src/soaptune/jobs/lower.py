@@ -24,6 +24,7 @@ def lowered(
     """
     output = plan.output if output is None else output
     place = Place(
+        name=plan.name,
         kind=plan.kind,
         plan=plan.fingerprint,
         backend=backend,

@@ -31,12 +31,17 @@ class Account(Config):
     """The pool that the job runs in."""
     integrations: tuple[str, ...] = ()
     """What lets it reach hosts."""
+    experiment: str | None = None
+    """The experiment that gets a run for the job, as a person writes it; None tracks nothing."""
 
 
 class Place(Config):
     """Where a job runs, reads and writes."""
 
     format_version: Literal[1] = 1
+
+    name: str = ""
+    """What the job is called."""
 
     kind: JobKind
     """What the job leaves behind."""

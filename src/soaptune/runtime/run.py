@@ -13,8 +13,10 @@ from typing import Any, TypeVar, cast
 from soaptune.common.files import read_json
 from soaptune.config import Config
 from soaptune.errors import ConfigError, SoaptuneError
+from soaptune.handles.report import EvalReport
 from soaptune.jobs.place import Place
 from soaptune.runtime.inputs import OUTPUT
+from soaptune.runtime.tracking import track_end
 
 __all__ = ["payload", "run"]
 
@@ -27,12 +29,18 @@ def run() -> int:
     Returns:
         The exit status; the reason of a failure is the last line on standard error.
     """
+    place: Place | None = None
     try:
         place = Place.read()
-        print(_run(place), flush=True)
+        made = _run(place)
     except SoaptuneError as error:
+        if place is not None:
+            track_end(place, ok=False)
+        # The last line, which is the reason that a user sees.
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    track_end(place, ok=True, report=made if isinstance(made, EvalReport) else None)
+    print(made, flush=True)
     return 0
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from soaptune.errors import ConfigError
 
-__all__ = ["Name", "fold", "literal", "parse", "quote", "split"]
+__all__ = ["Name", "fold", "literal", "parse", "quote", "split", "table_prefix"]
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 _QUOTED = re.compile(r'"(?:[^"]|"")+"')
@@ -156,3 +156,8 @@ def parse(text: str, *, database: str = "", schema: str = "") -> Name:
     if not all(full):
         raise ConfigError(f"{text!r} does not say in which database and schema: write DATABASE.SCHEMA.NAME")
     return Name(*full)
+
+
+def table_prefix(text: str) -> str:
+    """A name of any kind as the names of tables begin: capitals, digits and underscores."""
+    return re.sub(r"[^A-Z0-9_]", "_", text.upper())

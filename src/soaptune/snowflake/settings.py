@@ -182,6 +182,7 @@ class SnowflakeSettings(Config):
             db_schema=self.schema_name,
             compute_pool=self.pool_name,
             integrations=self.integration_names,
+            experiment=self.experiment,
         )
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from snowflake.ml.experiment import ExperimentTracking
 
 import soaptune as st
 from soaptune import tiny
@@ -29,6 +30,7 @@ from soaptune.jobs.requirements import requirements
 from soaptune.runtime.engines.cortex import CortexEngine
 from soaptune.runtime.evaluate import job
 from soaptune.snowflake.backend import SnowflakeBackend
+from soaptune.snowflake.handles.report import read_report_table
 from soaptune.snowflake.session import Connection
 from tests.contract.test_evaluate_job import NAMES, TASK
 from tests.contract.test_vllm_engine import STAND_IN
@@ -131,6 +133,22 @@ def test_a_job_asks_each_row_once_and_reports_the_cortex_model(
     assert "nothing to count: perplexity" not in said
     assert "2 prompts got no answer" in said
     assert backend.connection.rows("looking", "SHOW TABLES LIKE 'SOAPTUNE_TMP%' IN SCHEMA PUBLIC") == []
+    # The job has written its metrics and its run; who looks at its result writes nothing.
+    (job_done,) = backend.jobs()
+    rows = read_report_table(backend.schema_ref, "evaluate", job_done.id)
+    assert {row["METRIC"]: row["VALUE"] for row in rows} == {name: m.value for name, m in report.metrics.items()}
+    assert report.table is not None
+    assert report.table.name == "EVALUATE_REPORT"
+    runs = ExperimentTracking(backend.session(), database_name="TEST_DB", schema_name="PUBLIC")
+    try:
+        runs.set_experiment("SOAPTUNE")
+        assert job_done.id in {row["run_name"] for row in runs.list_params().collect()}
+    finally:
+        ExperimentTracking._instance = None
+    before = len(account.statements)
+    assert job_done.result() == report
+    writes = ("INSERT", "MERGE", "CREATE", "UPDATE", "ALTER", "PUT", "CALL SYSTEM$")
+    assert not [one.sql for one in account.statements[before:] if one.sql.lstrip().upper().startswith(writes)]
 
 
 def test_the_reasons_of_failures_are_beside_the_answers_and_nowhere_else(

@@ -16,7 +16,7 @@ from soaptune.local.backend import LocalBackend
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.handles.model import StageModel, folder_at, open_model
 from soaptune.snowflake.handles.report import open_report, read_report_table, write_report_table
-from soaptune.snowflake.jobs.experiments import track
+from soaptune.snowflake.jobs.experiments import collect, track
 from soaptune.tasks import SOAP
 
 
@@ -204,15 +204,22 @@ def output(backend, model):
     return folder
 
 
+def known(backend, output):
+    """Gives what is known of the job whose output that is."""
+    app = backend.files.folder("SOAPTUNE_TRAIN_1", "app")
+    app.write("config.yaml", SPEC.files["config.yaml"])
+    return lambda: collect(SPEC.name, SPEC.kind, app, output)
+
+
 def tracked(account):
     return [statement.sql for statement in account.statements if "EXPERIMENT" in statement.sql.upper()]
 
 
 def test_a_run_has_params_metrics_by_step_and_artifacts_and_is_written_once(account, backend, output, model):
     place = backend.schema_ref
-    assert track(place, "SOAPTUNE", "SOAPTUNE_TRAIN_1", SPEC, output)
+    assert track(place, "SOAPTUNE", "SOAPTUNE_TRAIN_1", known(backend, output))
     first = tracked(account)
-    assert track(place, "SOAPTUNE", "SOAPTUNE_TRAIN_1", SPEC, output)
+    assert track(place, "SOAPTUNE", "SOAPTUNE_TRAIN_1", known(backend, output))
     assert not any("ADD METRICS" in sql or "PUT" in sql for sql in tracked(account)[len(first) :])
 
     from snowflake.ml.experiment import ExperimentTracking
@@ -246,7 +253,7 @@ def test_the_users_own_tracking_is_left_alone(backend, output):
     try:
         own.set_experiment("MINE")
         own.start_run("RUN_OF_MINE")
-        assert track(backend.schema_ref, "SOAPTUNE", "SOAPTUNE_TRAIN_1", SPEC, output)
+        assert track(backend.schema_ref, "SOAPTUNE", "SOAPTUNE_TRAIN_1", known(backend, output))
         own.log_metric("mine", 1.0)
         assert [row["run_name"] for row in own.list_metrics().collect()] == ["RUN_OF_MINE"]
     finally:
@@ -258,15 +265,17 @@ def test_a_run_that_failed_is_tracked_as_failed(account, backend):
     job = backend.submit(spec)
     with pytest.raises(JobFailed, match="exit status 3"):
         job.wait(60)
+    assert tracked(account) == [], "who looks at a job writes nothing"
+    assert job.sync()
     assert any("COMMIT RUN" in sql.upper() or '"status": "FAILED"' in sql for sql in tracked(account))
     assert any("FAILED" in sql for sql in tracked(account))
 
 
 def test_what_cannot_be_tracked_is_a_warning(backend, output, caplog):
     place = backend.schema_ref
-    assert not track(place, None, "JOB", SPEC, output)
+    assert not track(place, None, "JOB", known(backend, output))
     with caplog.at_level("WARNING", logger="soaptune"):
-        assert not track(place, 'no "name', "JOB", SPEC, output)
+        assert not track(place, 'no "name', "JOB", known(backend, output))
     assert "could not be tracked" in caplog.text
 
 

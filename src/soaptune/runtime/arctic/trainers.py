@@ -32,6 +32,7 @@ from soaptune.runtime.arctic.batches import MicroBatch, StepSampler
 from soaptune.runtime.arctic.factory import SoaptuneDataFactory
 from soaptune.runtime.arctic.optimizers import AdamWFactory, MuonFactory
 from soaptune.runtime.arctic.progress import ProgressWriter, sum_over_ranks
+from soaptune.runtime.tracking import track_end_here
 from soaptune.train.finish import finish_model
 
 __all__ = ["SoaptuneCausalTrainer", "SoaptuneSFTTrainer", "summed_loss"]
@@ -86,6 +87,7 @@ def _after_train(self: Any) -> None:
         training=self.progress.totals(),
         base_revision=used_revision(self.config.model.name_or_path),
     )
+    track_end_here(ok=True)
 
 
 _CALLBACKS = [("post-init", _after_init), ("post-train", _after_train)]

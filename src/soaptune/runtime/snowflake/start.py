@@ -51,7 +51,9 @@ def main() -> int:
         The command's exit status, 128 and the signal's number when it was killed.
     """
     stage = Path(os.environ.get("MLRS_STAGE_MOUNT_PATH") or "/mnt/job_stage")
-    spec: dict[str, Any] = json.loads((stage / "job.json").read_text(encoding="utf-8"))["spec"]
+    record: dict[str, Any] = json.loads((stage / "job.json").read_text(encoding="utf-8"))
+    spec: dict[str, Any] = record["spec"]
+    os.environ["SOAPTUNE_JOB"] = str(record.get("job", ""))
     _record(stage, "started", state="running", host=socket.gethostname())
     shared = int(os.environ.get("SNOWFLAKE_JOBS_COUNT") or 1) > 1
     work = stage if shared else Path(tempfile.mkdtemp(prefix="soaptune-"))

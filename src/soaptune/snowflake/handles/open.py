@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from soaptune.common.files import MANIFEST
@@ -16,24 +15,22 @@ from soaptune.handles.model import Model
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.handles.endpoint import SnowflakeEndpoint
 from soaptune.snowflake.handles.model import open_model, receive_model
-from soaptune.snowflake.handles.report import open_report, write_report_table
+from soaptune.snowflake.handles.report import open_report, report_table
 from soaptune.snowflake.handles.service import ServiceManifest
-from soaptune.snowflake.jobs.experiments import track
 from soaptune.snowflake.jobs.stagefiles import StageFolder
+from soaptune.snowflake.names import table_prefix
 from soaptune.snowflake.tables.query import SchemaRef
 
-__all__ = ["open_result", "receive", "table_name"]
+__all__ = ["open_result", "receive"]
 
 
-def open_result(job: str, spec: JobSpec, output: StageFolder, *, schema: SchemaRef, experiment: str | None) -> Any:
-    """Opens what a job has left, keeps a report's metrics in a table, and tracks the run.
+def open_result(spec: JobSpec, output: StageFolder, *, schema: SchemaRef) -> Any:
+    """Opens what a job has left; nothing is written.
 
     Args:
-        job: The id of a job that has ended well.
         spec: What was submitted.
         output: What it has written.
         schema: The schema that it ran in.
-        experiment: The experiment that gets a run for it; None tracks nothing.
 
     Returns:
         A `TableDataset`, `StageModel`, `StageReport` or `SnowflakeEndpoint`.
@@ -47,7 +44,7 @@ def open_result(job: str, spec: JobSpec, output: StageFolder, *, schema: SchemaR
         handle: Any = open_model(output)
     elif kind == "report":
         report = open_report(output)
-        handle = report.kept_in(write_report_table(schema, table_name(spec.name), job, report))
+        handle = report.kept_in(report_table(schema, spec.name))
     elif kind == "endpoint":
         handle = SnowflakeEndpoint[Any](open_manifest(output, ServiceManifest), schema.connection)
     elif kind == "dataset":
@@ -55,7 +52,6 @@ def open_result(job: str, spec: JobSpec, output: StageFolder, *, schema: SchemaR
     else:
         known = "dataset, model, report, endpoint"
         raise DataError(f"{output.location}/{MANIFEST} is of kind {kind!r}; this soaptune knows {known}.")
-    track(schema, experiment, job, spec, output)
     return handle
 
 
@@ -83,11 +79,6 @@ def receive(handle: Any, *, schema: SchemaRef, files: StageFolder) -> Any:
     return handle
 
 
-def table_name(text: str) -> str:
-    """A job's name as the names of tables begin: capitals, digits and underscores."""
-    return re.sub(r"[^A-Z0-9_]", "_", text.upper())
-
-
 def _dataset(raw: dict[str, Any], place: SchemaRef) -> Any:
     from soaptune.snowflake.tables.dataset import TableDataset
     from soaptune.snowflake.tables.spec import read_tables
@@ -103,5 +94,5 @@ def _receive_dataset(place: SchemaRef, dataset: Dataset) -> Any:
     from soaptune.snowflake.tables.write import save
 
     # Named by its rows, so that what is there under that name is the same.
-    name = f"{table_name(dataset.task.name)}_{dataset.fingerprint.removeprefix('sha256:')[:12].upper()}"
+    name = f"{table_prefix(dataset.task.name)}_{dataset.fingerprint.removeprefix('sha256:')[:12].upper()}"
     return TableDataset(place, save(place, dataset, name, overwrite=False))

@@ -12,11 +12,11 @@ from soaptune.errors import BackendError, DataError
 from soaptune.handles.manifests import open_manifest
 from soaptune.handles.report import REPORT_FILE, EvalReport
 from soaptune.snowflake.jobs.stagefiles import StageFolder
-from soaptune.snowflake.names import Name, quote
+from soaptune.snowflake.names import Name, quote, table_prefix
 from soaptune.snowflake.session import NOT_FOUND, error_number
 from soaptune.snowflake.tables.query import SchemaRef
 
-__all__ = ["StageReport", "open_report", "read_report_table", "write_report_table"]
+__all__ = ["StageReport", "open_report", "read_report_table", "report_table", "write_report_table"]
 
 _COLUMNS = {
     "JOB": "VARCHAR",
@@ -90,12 +90,22 @@ def open_report(folder: StageFolder) -> StageReport:
     return open_manifest(folder, StageReport, name=REPORT_FILE).lies_in(folder)
 
 
+def report_table(schema: SchemaRef, name: str) -> Name:
+    """The table that keeps the metrics of all reports of jobs of a name.
+
+    Args:
+        schema: The schema.
+        name: The jobs' name.
+    """
+    return Name(schema.database, schema.schema, f"{table_prefix(name)}_REPORT")
+
+
 def write_report_table(place: SchemaRef, name: str, job: str, report: EvalReport) -> Name:
     """Adds a report's metrics to a table; those of a job that are there already are left as they are.
 
     Args:
         place: The schema.
-        name: What the table's name begins with; ``_REPORT`` follows.
+        name: The name of the jobs whose reports it keeps.
         job: The job that made the report.
         report: The report.
 
@@ -105,7 +115,7 @@ def write_report_table(place: SchemaRef, name: str, job: str, report: EvalReport
     Raises:
         BackendError: The table cannot be made or written.
     """
-    table = Name(place.database, place.schema, f"{name}_REPORT")
+    table = report_table(place, name)
     columns = ", ".join(f"{quote(column)} {kind}" for column, kind in _COLUMNS.items())
     place.connection.rows("making the table of reports", f"CREATE TABLE IF NOT EXISTS {table.sql} ({columns})")
     lineage = report.lineage
@@ -131,7 +141,7 @@ def read_report_table(place: SchemaRef, name: str, job: str | None = None) -> li
 
     Args:
         place: The schema.
-        name: What the table's name begins with.
+        name: The name of the jobs whose reports it keeps.
         job: Only those of one job.
 
     Returns:
@@ -140,7 +150,7 @@ def read_report_table(place: SchemaRef, name: str, job: str | None = None) -> li
     Raises:
         BackendError: The table cannot be read.
     """
-    table = Name(place.database, place.schema, f"{name}_REPORT")
+    table = report_table(place, name)
     where, binds = (' WHERE "JOB" = ?', (job,)) if job is not None else ("", ())
     try:
         rows = place.connection.rows(

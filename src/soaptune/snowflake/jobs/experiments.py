@@ -1,6 +1,7 @@
-"""Runs in Snowflake's ExperimentTracking: one for each job, written by the client when it looks at the result.
+"""Runs in Snowflake's ExperimentTracking: one for each job, written by the job itself when it ends.
 
-Nothing here fails a job: what cannot be tracked is a warning.
+`SnowflakeJob.sync` writes it afterwards for a job that was killed before it could. Nothing here fails a job: what
+cannot be tracked is a warning.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,8 +18,7 @@ from typing import Any, cast
 from soaptune.common.files import MANIFEST, write_text
 from soaptune.handles.model_ref import ModelRef
 from soaptune.handles.report import REPORT_FILE
-from soaptune.jobs.spec import JobSpec
-from soaptune.snowflake.jobs.stagefiles import StageFolder
+from soaptune.handles.storage import Files
 from soaptune.snowflake.names import quote
 from soaptune.snowflake.tables.query import SchemaRef
 
@@ -53,20 +53,23 @@ class Run:
     artifacts: Mapping[str, str]
 
 
-def collect(spec: JobSpec, output: StageFolder) -> Run:
+def collect(name: str, kind: str, app: Files, output: Files) -> Run:
     """Gathers the options and the results of a job.
 
     Args:
-        spec: The job.
-        output: What it has left on the stage.
+        name: What it is called.
+        kind: What it leaves behind.
+        app: Its payload.
+        output: What it has left.
 
     Raises:
         BackendError: The stage cannot be read.
     """
-    left = {name: text for name in (MANIFEST, REPORT_FILE) if (text := output.read_text(name)) is not None}
+    files = {file: text for file in _PAYLOAD if (text := app.read_text(file)) is not None}
+    left = {file: text for file in (MANIFEST, REPORT_FILE) if (text := output.read_text(file)) is not None}
     manifest = _object(left.get(MANIFEST, ""))
     report = _object(left.get(REPORT_FILE, ""))
-    params = {"name": spec.name, "kind": spec.kind, **_flat(_settings(spec, manifest))}
+    params = {"name": name, "kind": kind, **_flat(_settings(files, manifest))}
     for key in ("fingerprint", "data_fingerprint", "base", "synthetic", "model_fingerprint", "registry_version"):
         value: Any = manifest.get(key)
         if key == "base" and isinstance(value, dict):
@@ -76,27 +79,23 @@ def collect(spec: JobSpec, output: StageFolder) -> Run:
     metrics = _by_step(output.read_text(_METRICS) or "")
     last = max(metrics, default=0)
     final: dict[str, float] = {}
-    for name, metric in cast("dict[str, dict[str, Any]]", report.get("metrics") or {}).items():
-        final.update({name: metric["value"], f"{name}/low": metric["low"], f"{name}/high": metric["high"]})
+    for key, metric in cast("dict[str, dict[str, Any]]", report.get("metrics") or {}).items():
+        final.update({key: metric["value"], f"{key}/low": metric["low"], f"{key}/high": metric["high"]})
     counted = cast("dict[str, Any]", manifest.get("training") or {})
-    final.update({f"training/{name}": value for name, value in counted.items()})
+    final.update({f"training/{key}": value for key, value in counted.items()})
     if final := _numbers(final):
         metrics[last] = {**metrics.get(last, {}), **final}
-    files = {name: text for name, text in spec.files.items() if name in _PAYLOAD}
     return Run(params, metrics, {**files, **left})
 
 
-def track(
-    place: SchemaRef, experiment: str | None, job: str, spec: JobSpec, output: StageFolder, *, ok: bool = True
-) -> bool:
+def track(schema: SchemaRef, experiment: str | None, job: str, run: Callable[[], Run], *, ok: bool = True) -> bool:
     """Writes a job's run; one that is written already is left as it is.
 
     Args:
-        place: The schema of the experiment.
+        schema: The schema of the experiment.
         experiment: Its name, as a person writes it; None writes nothing.
         job: The job's name, which the run gets.
-        spec: The job.
-        output: What it has left on the stage.
+        run: Gives what is known of the job; called only where its run is not there yet.
         ok: Whether it ended well.
 
     Returns:
@@ -105,23 +104,21 @@ def track(
     if experiment is None:
         return False
     try:
-        place.connection.call("tracking the run", lambda s: _write(s, place, experiment, job, spec, output, ok=ok))
+        schema.connection.call("tracking the run", lambda s: _write(s, schema, experiment, job, run, ok=ok))
     except Exception as error:  # whatever it is, the job's result is worth more than its record
         _log.warning("the run %s could not be tracked in the experiment %s: %s", job, experiment, error)
         return False
     return True
 
 
-def _write(
-    session: Any, place: SchemaRef, experiment: str, job: str, spec: JobSpec, output: StageFolder, *, ok: bool
-) -> None:
-    tracking = _tracking(session, place)
+def _write(session: Any, schema: SchemaRef, experiment: str, job: str, known: Callable[[], Run], *, ok: bool) -> None:
+    tracking = _tracking(session, schema)
     tracking.set_experiment(experiment)
     try:
         tracking.start_run(job)
     except RuntimeError:  # the SDK's word for a run that has ended: it was written before
         return
-    run = collect(spec, output)
+    run = known()
     tracking.log_params(dict(run.params))
     for step, metrics in run.metrics.items():
         tracking.log_metrics(dict(metrics), step=step)
@@ -150,11 +147,11 @@ def _tracking(session: Any, place: SchemaRef) -> Any:
     )
 
 
-def _settings(spec: JobSpec, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(files: Mapping[str, str], manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The step's config: of a model in its manifest, of the others in the plan that travelled."""
     if manifest.get("spec"):
         return dict(manifest["spec"])
-    plan = _object(spec.files.get("step.json", ""))
+    plan = _object(files.get("step.json", ""))
     return {key: value for key, value in plan.items() if key != "task"}
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 from urllib.parse import quote as url_quote
 
 from soaptune.common.files import MANIFEST
-from soaptune.errors import BackendError, JobFailed, JobNotFound
+from soaptune.errors import BackendError, JobNotFound
 from soaptune.jobs.job import ENDED, Event, Job, JobStatus
 from soaptune.snowflake.jobs.control import Control, Service
 from soaptune.snowflake.jobs.hints import hint_for
@@ -173,13 +173,24 @@ class SnowflakeJob(Job[Any]):
             if self._state()["state"] not in ENDED:  # it has ended by itself in between
                 raise
 
-    def failure(self) -> JobFailed:
-        """The error that says why a failed job failed; its run is tracked as failed."""
-        if self.spec.kind != "command":
-            from soaptune.snowflake.jobs.experiments import track
+    def sync(self) -> bool:
+        """Writes the job's run into the experiment, where the job was killed before it could.
 
-            track(self._schema, self._experiment, self.id, self.spec, self.output, ok=False)
-        return super().failure()
+        Returns:
+            Whether the run is there now: False where the backend tracks nothing, or the job has not ended.
+        """
+        from soaptune.snowflake.jobs.experiments import collect, track
+
+        status, app = self.status, self._folder.folder("app")
+        if status not in ENDED:
+            return False
+        return track(
+            self._schema,
+            self._experiment,
+            self.id,
+            lambda: collect(self.spec.name, self.spec.kind, app, self.output),
+            ok=status == "done",
+        )
 
     def _hint(self, log: str) -> str:
         return hint_for(log)
@@ -193,7 +204,7 @@ class SnowflakeJob(Job[Any]):
     def _open(self) -> Any:
         from soaptune.snowflake.handles.open import open_result
 
-        return open_result(self.id, self.spec, self.output, schema=self._schema, experiment=self._experiment)
+        return open_result(self.spec, self.output, schema=self._schema)
 
     def _service(self) -> str | None:
         if self._service_name is None:
