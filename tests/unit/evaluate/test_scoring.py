@@ -1,11 +1,18 @@
 """From completions to predictions and counts."""
 
+import datetime
+
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
 from soaptune.engines import Completion, Unanswered
 from soaptune.errors import EngineError
 from soaptune.evaluate.judges import Facts
 from soaptune.evaluate.scoring import ALWAYS, error_codes, example, missing_metrics, predict, sample, score
 from soaptune.facts import Vocabulary
 from soaptune.handles.report import Metric
+from soaptune.runtime.evaluate.tables import write_predictions
+from soaptune.tasks import Task
 from soaptune.tasks.fact import Fact
 from soaptune.tasks.spec import TaskSpec
 
@@ -29,6 +36,36 @@ def test_a_valid_answer_gives_texts_by_field_as_the_data_set_stores_them():
     prediction = predict(SPEC, Completion('{"who": "Ann", "tags": ["fees"]}'))
     assert prediction.fields == {"who": "Ann", "tags": '["fees"]'}
     assert prediction.error == ""
+
+
+class Visit(BaseModel):
+    day: datetime.date
+    share: float
+    who: str | None
+    drugs: list[dict[str, float]] = []
+
+
+def test_predictions_and_references_of_typed_fields_are_written_the_same_way(tmp_path):
+    task = Task(
+        name="visit", system_prompt="", user_template="{text}", output=Visit,
+        rubric=dict.fromkeys(Visit.model_fields, "right"),
+    )  # fmt: skip
+    spec = task.spec()
+    stored = spec.stored({"day": "2024-02-29", "share": 1, "who": "7", "drugs": [{"x": 2}]})
+    one = example(spec, {"id": "1", "text": "t", **stored}, None)
+    texts = ['{"day": "2024-02-29", "share": 1, "who": "7", "drugs": [{"x": 2.0}]}', task.answer(spec.outputs(stored))]
+    asked = [Completion(text) for text in [*texts, '{"day": "2024-02-31", "share": 1, "who": "7"}']]
+    predictions = [predict(spec, completion) for completion in asked]
+    assert [prediction.error for prediction in predictions] == ["", "", "invalid-value"]
+    write_predictions(tmp_path / "p.parquet", spec, [one] * 3, {"model": (asked, predictions, [{}] * 3)})
+    for row in pq.read_table(tmp_path / "p.parquet").to_pylist()[:2]:
+        assert [row[f"predicted/{field}"] for field in stored] == [row[f"reference/{field}"] for field in stored]
+    assert predict(spec, Completion('{"day": "2024-02-29", "share": 1, "who": null}')).fields == {
+        "day": "2024-02-29",
+        "share": "1.0",
+        "who": "null",
+        "drugs": "[]",
+    }
 
 
 def test_what_is_wrong_with_an_answer_is_a_code():

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -231,6 +232,28 @@ def test_what_has_a_default_may_be_absent(tmp_path: Path, suffix: str) -> None:
     assert orders(tmp_path / f"a{suffix}", absent) == orders(tmp_path / f"b{suffix}", {"note": "", "tags": []})
     found = orders(tmp_path / f"c{suffix}", {}, absent)
     assert [(order.note, order.tags) for order in found] == [("5", ["a"]), ("", [])]
+
+
+def test_columns_with_types_of_arrow_are_read_as_the_task_has_them(tmp_path: Path) -> None:
+    class Typed(BaseModel):
+        day: date
+        price: Decimal
+        counts: dict[str, int]
+        sizes: dict[str, int]
+
+    task = Task(name="t", system_prompt="", user_template="{text}", output=Typed, rubric={})
+    columns = {
+        "text": ["a", "b"],
+        "day": pa.array([date(2024, 2, 29)] * 2),
+        "price": pa.array([Decimal("2.50")] * 2),
+        "counts": pa.array([[("x", 1)], []], pa.map_(pa.string(), pa.int64())),
+        "sizes": pa.array([{"x": 1}, {"y": 2}]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    data = Dataset.load(tmp_path / "a.parquet", task=task)
+    found = [task.parse(task.answer(task.outputs(row))) for row in data["train"]]
+    assert found[0] == Typed(day=date(2024, 2, 29), price=Decimal("2.50"), counts={"x": 1}, sizes={"x": 1})
+    assert (found[1].counts, found[1].sizes) == ({}, {"y": 2})
 
 
 @pytest.mark.parametrize(

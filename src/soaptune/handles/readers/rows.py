@@ -82,7 +82,8 @@ class RawRows:
             return [MISSING if record is None else record.get(column, MISSING) for record in self.records]
         array = self.table.column(column)
         try:
-            return array.to_pylist()
+            # A map comes as pairs unless one asks for what the other formats have.
+            return array.to_pylist(maps_as_pydicts="strict") if "map<" in str(array.type) else array.to_pylist()
         except UnicodeDecodeError:
             return [_decoded(value) for value in array.cast(arrow().binary()).to_pylist()]
 
