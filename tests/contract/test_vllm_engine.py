@@ -191,6 +191,7 @@ def test_an_evaluation_with_it_gives_the_numbers_of_the_engine_in_process(model,
     assert "nothing is cut" in texts[1].column("reason").to_pylist()[2]
 
 
+@pytest.mark.soak
 @needs_vllm
 @pytest.mark.timeout(400)
 def test_vllm_itself_answers_as_the_engine_in_process():
@@ -206,6 +207,7 @@ def test_vllm_itself_answers_as_the_engine_in_process():
     assert all(json.loads(one.text)["who"] in ("Ann", "Bob") for one in held), [one.text for one in held]
 
 
+@pytest.mark.soak
 @needs_vllm
 @pytest.mark.timeout(600)
 def test_an_evaluation_job_with_vllm_itself(tmp_path):
