@@ -57,7 +57,7 @@ class Datasets:
     def __init__(self, account: Account) -> None:
         self.account = account
         self.lock = threading.RLock()
-        self.door = FileDoor()
+        self.file_server = FileServer()
         self._datasets: dict[Name, Dataset] = {}
         account.fake.duck_conn.create_function(
             "GET_PRESIGNED_URL", self.presigned_url, None, "VARCHAR", null_handling="special", side_effects=True
@@ -153,16 +153,16 @@ class Datasets:
         file = (place / path).resolve()
         if not file.is_relative_to(place.resolve()):
             raise ValueError(f"'{path}' leaves the stage '{location}'")
-        return self.door.address(file)
+        return self.file_server.address(file)
 
     def close(self) -> None:
         """Shuts the door for files; the files go with the account's."""
-        self.door.close()
+        self.file_server.close()
         with self.lock:
             self._datasets.clear()
 
 
-class FileDoor:
+class FileServer:
     """Gives single files over HTTP to whoever knows their address, in parts if asked, as cloud storage does."""
 
     def __init__(self) -> None:

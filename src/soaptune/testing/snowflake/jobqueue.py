@@ -226,7 +226,7 @@ class Jobs:
             while not self._closed:
                 for job in [job for job in self._jobs.values() if job.status == "PENDING" and job.ending is None]:
                     self._try_start(job)
-                times = [at for at in (self.account.pools.starting_until(), self._befall()) if at is not None]
+                times = [at for at in (self.account.pools.starting_until(), self._apply_due_faults()) if at is not None]
                 self._changed.wait(max(0.001, min(times) - time.time()) if times else None)
 
     def _try_start(self, job: Job) -> None:
@@ -282,7 +282,7 @@ class Jobs:
         self.account.pools.give(job.pool, job.id)
         self._changed.notify_all()
 
-    def _befall(self) -> float | None:
+    def _apply_due_faults(self) -> float | None:
         """Lets the faults happen whose time has come; when the next one is due."""
         due: list[float] = []
         for job in self._jobs.values():
