@@ -13,7 +13,7 @@ from soaptune.errors import DataError, MissingExtraError, SoaptuneError, Violati
 from soaptune.generation.protocol import Pools, load_generator
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.location import Query
-from soaptune.handles.preparation.prepare import target_sizes
+from soaptune.handles.preparation.split import target_sizes
 from soaptune.jobs.arguments import require_backend
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.capabilities import Capabilities

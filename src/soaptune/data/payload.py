@@ -16,7 +16,7 @@ Mode = Literal["heuristic", "cortex"]
 """Ways to make examples: ``heuristic`` fills templates, ``cortex`` has a model of Snowflake write the outputs."""
 
 Shares = str | tuple[int | float, ...] | dict[str, int | float]
-"""How large splits are; see `soaptune.handles.preparation.prepare.target_sizes`."""
+"""How large splits are; see `soaptune.handles.preparation.split.target_sizes`."""
 
 
 class GeneratePayload(Config):

@@ -265,7 +265,7 @@ class Dataset(DatasetOperations, ABC):
         seed: int = 42,
         into: str | Path | None = None,
     ) -> Dataset:
-        """Splits all rows of this dataset anew; see `soaptune.handles.preparation.prepare.split_table`.
+        """Splits all rows of this dataset anew; see `soaptune.handles.preparation.split.split_table`.
 
         Args:
             sizes: ``"80/10/10"``, ``(0.8, 0.1, 0.1)`` or ``{"train": 800, "validation": 100, "test": 100}``.

@@ -82,19 +82,19 @@ class FolderDataset(Dataset):
         into: str | Path | None = None,
     ) -> FolderDataset:
         """See `soaptune.Dataset.split`."""
-        from soaptune.handles.preparation.prepare import split_dataset
+        from soaptune.handles.preparation.split import split_dataset
 
         return split_dataset(self, sizes, seed=seed, into=into)
 
     def deduplicate(self, *, into: str | Path | None = None) -> FolderDataset:
         """See `soaptune.Dataset.deduplicate`."""
-        from soaptune.handles.preparation.prepare import deduplicate_dataset
+        from soaptune.handles.preparation.deduplicate import deduplicate_dataset
 
         return deduplicate_dataset(self, into=into)
 
     def leakage(self, split: str, *, against: str = "train") -> tuple[str, ...]:
         """See `soaptune.Dataset.leakage`."""
-        from soaptune.handles.preparation.prepare import shared_inputs
+        from soaptune.handles.preparation.deduplicate import shared_inputs
 
         return shared_inputs(self.table(split), self.table(against), fields=self.task.input_fields)
 

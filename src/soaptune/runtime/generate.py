@@ -10,7 +10,8 @@ from soaptune.data.payload import GeneratePayload
 from soaptune.errors import DataError
 from soaptune.generation.protocol import load_generator
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.preparation.prepare import deduplicate_table, split_table
+from soaptune.handles.preparation.deduplicate import deduplicate_table
+from soaptune.handles.preparation.split import split_table
 from soaptune.jobs.output import NamedTables
 from soaptune.jobs.place import Place
 from soaptune.runtime.progress import Progress

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
-from soaptune.handles.preparation.prepare import deduplicate_table, shared_inputs, split_table, target_sizes
+from soaptune.handles.preparation.deduplicate import deduplicate_table, shared_inputs
+from soaptune.handles.preparation.split import split_table, target_sizes
 from soaptune.tasks.spec import TaskSpec
 
 quick = settings(max_examples=60, deadline=None)

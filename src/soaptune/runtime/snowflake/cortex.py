@@ -17,7 +17,8 @@ from soaptune.data.payload import CortexPayload
 from soaptune.errors import AnswerError, ConfigError, DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.ledger import RowLedger
-from soaptune.handles.preparation.prepare import deduplicate_table, split_table
+from soaptune.handles.preparation.deduplicate import deduplicate_table
+from soaptune.handles.preparation.split import split_table
 from soaptune.jobs.output import NamedTables
 from soaptune.jobs.place import Place
 from soaptune.runtime.progress import Progress

@@ -15,7 +15,7 @@ from soaptune.handles.dataset import Dataset
 from soaptune.handles.folder_dataset import FolderDataset
 from soaptune.handles.ledger import LedgerRow, RowLedger
 from soaptune.handles.location import Tables, TableSplit
-from soaptune.handles.preparation.prepare import Sizes
+from soaptune.handles.preparation.split import Sizes
 from soaptune.handles.writing import in_form
 from soaptune.snowflake.names import Name, quote
 from soaptune.snowflake.session import wrap_error
@@ -191,7 +191,7 @@ class TableDataset(Dataset):
     ) -> TableDataset:
         """Splits all rows anew in the account: hashes of the rows come here, texts do not.
 
-        What `soaptune.handles.preparation.prepare.split_table` promises holds: rows with equal inputs or of one group
+        What `soaptune.handles.preparation.split.split_table` promises holds: rows with equal inputs or of one group
         stay together, and the same rows and seed give the same split. It is another one than a folder's split by the
         same seed, since SQL hashes otherwise.
 

@@ -12,8 +12,8 @@ from soaptune.handles.dataset import Dataset
 from soaptune.handles.dataset_manifest import DatasetManifest
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.location import Tables, TableSplit
-from soaptune.handles.preparation.prepare import Sizes, split_table
-from soaptune.handles.preparation.prepare import deduplicate_tables as deduplicate_hashes
+from soaptune.handles.preparation.deduplicate import deduplicate_tables as deduplicate_hashes
+from soaptune.handles.preparation.split import Sizes, split_table
 from soaptune.handles.writing import fingerprint_splits
 from soaptune.snowflake.names import Name, quote
 from soaptune.snowflake.tables import sql as tablesql

@@ -1,4 +1,4 @@
-"""Preparing rows for training: exact de-duplication, and a split that keeps together what belongs together."""
+"""A split that keeps together what belongs together."""
 
 from __future__ import annotations
 
@@ -12,21 +12,13 @@ from soaptune.common.arrow import Table, arrow
 from soaptune.errors import DataError
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.operations import derived
+from soaptune.handles.preparation.digests import digests_of
 
 if TYPE_CHECKING:
     from soaptune.handles.dataset import Dataset
     from soaptune.handles.folder_dataset import FolderDataset
 
-__all__ = [
-    "Sizes",
-    "deduplicate_dataset",
-    "deduplicate_table",
-    "deduplicate_tables",
-    "shared_inputs",
-    "split_dataset",
-    "split_table",
-    "target_sizes",
-]
+__all__ = ["Sizes", "split_dataset", "split_table", "target_sizes"]
 
 Sizes: TypeAlias = "str | Sequence[float] | Mapping[str, float]"
 """How large splits are: ``"80/10/10"``, fractions ``(0.8, 0.1, 0.1)``, or rows ``{"train": 800, "test": 100}``."""
@@ -104,7 +96,7 @@ def split_table(
     """
     targets = target_sizes(sizes, table.num_rows)
     prefix = f"{seed}\x1f".encode()
-    digests = _digests(table, inputs)
+    digests = digests_of(table, inputs)
     families = _families(digests, table.column(group).to_pylist() if group in table.column_names else None)
     keys = [hashlib.sha256(prefix + digest).digest() for digest in digests]
     ranked = sorted(families, key=lambda rows: (-len(rows), min(keys[row] for row in rows)))
@@ -163,65 +155,6 @@ def _families(digests: Sequence[bytes], groups: Sequence[str | None] | None) -> 
     return list(families.values())
 
 
-def _digests(table: Table, fields: Sequence[str]) -> list[bytes]:
-    """One digest per row of the fields' texts, runs of white space counting as one space."""
-    for name in fields:
-        if name not in table.column_names:
-            raise DataError(f"The table has no column {name!r}.")
-    columns: list[list[str | None]] = [table.column(name).to_pylist() for name in fields]
-    digests: list[bytes] = []
-    for values in zip(*columns, strict=True):
-        digest = hashlib.blake2b(digest_size=16)
-        for value in values:
-            text = " ".join((value or "").split()).encode("utf-8")
-            digest.update(len(text).to_bytes(8, "little") + text)
-        digests.append(digest.digest())
-    return digests
-
-
-def deduplicate_table(table: Table, *, fields: Sequence[str], split: str = "train") -> tuple[Table, RowLedger]:
-    """Leaves out rows that repeat an earlier one in all the given fields (white space aside).
-
-    Args:
-        table: A `pyarrow.Table` with ``id`` and the fields.
-        fields: The columns to compare: the task's inputs and outputs.
-        split: The split's name, for the ledger.
-
-    Returns:
-        The table without the repetitions, and the ledger with the fate of each row.
-    """
-    tables, ledger = deduplicate_tables({split: table}, fields=fields)
-    return tables[split], ledger
-
-
-def deduplicate_tables(tables: Mapping[str, Table], *, fields: Sequence[str]) -> tuple[dict[str, Table], RowLedger]:
-    """Does what `deduplicate_table` does over several splits: of equal rows, the one in the first split stays."""
-    first: dict[bytes, str] = {}
-    ledger = RowLedger()
-    kept: dict[str, Table] = {}
-    for split, table in tables.items():
-        ids: list[str] = table.column("id").to_pylist()
-        rows: list[int] = []
-        for row, digest in enumerate(_digests(table, fields)):
-            original = first.setdefault(digest, ids[row])
-            if original == ids[row]:
-                rows.append(row)
-                ledger.add(ids[row], split=split, fate="kept", step="deduplicate")
-            else:
-                reason = f"equal to row {original}"
-                ledger.add(ids[row], split=split, fate="deduplicated", reason=reason, step="deduplicate")
-        kept[split] = table.take(arrow().array(rows, arrow().int64()))
-    ledger.reconcile(sum(table.num_rows for table in tables.values()))
-    return kept, ledger
-
-
-def shared_inputs(table: Table, against: Table, *, fields: Sequence[str]) -> tuple[str, ...]:
-    """The ids of the rows of a table whose given fields equal those of some row of another (white space aside)."""
-    known = set(_digests(against, fields))
-    ids: list[str] = table.column("id").to_pylist()
-    return tuple(id for id, digest in zip(ids, _digests(table, fields), strict=True) if digest in known)
-
-
 def split_dataset(dataset: Dataset, sizes: Sizes, *, seed: int, into: str | Path | None) -> FolderDataset:
     """Does what `soaptune.handles.dataset.Dataset.split` says: pools the rows of all splits and splits them anew."""
     tables = [dataset.table(split) for split in dataset.splits]
@@ -229,13 +162,6 @@ def split_dataset(dataset: Dataset, sizes: Sizes, *, seed: int, into: str | Path
     parts, ledger = split_table(pooled, sizes, seed=seed, inputs=dataset.task.input_fields)
     how = {"step": "split", "sizes": _as_json(sizes), "seed": seed}
     return derived(dataset, parts, ledger, how, into)
-
-
-def deduplicate_dataset(dataset: Dataset, *, into: str | Path | None) -> FolderDataset:
-    """Does what `soaptune.handles.dataset.Dataset.deduplicate` says."""
-    tables = {split: dataset.table(split) for split in dataset.splits}
-    kept, ledger = deduplicate_tables(tables, fields=dataset.task.fields)
-    return derived(dataset, kept, ledger, {"step": "deduplicate"}, into)
 
 
 def _as_json(sizes: Sizes) -> Any:
