@@ -48,6 +48,13 @@ def test_no_preflight_parses_a_payload() -> None:
     assert found(r"loads?\(spec\.files|spec\.files\[|\bimport yaml\b|\byaml\.", where) == []
 
 
+def test_nothing_below_the_snowflake_backend_knows_it() -> None:
+    below = ("snowflake/jobs", "snowflake/handles", "snowflake/tables", "snowflake/preflight")
+    pattern = r"soaptune\.snowflake\.backend import|soaptune\.snowflake import .*\bbackend\b"
+    assert found(pattern, below) == []
+    assert found(pattern, ("",))
+
+
 def test_what_is_looked_for_would_be_found() -> None:
     assert found(r"\bsoaptune\.local\b", ("local",))
     assert found(r"\byaml\.", ("train",))

@@ -238,14 +238,34 @@ class HasSettings:
         return self.settings.role
 
     @property
+    def runtime_environment(self) -> str | None:
+        """The tag or full name of the jobs' image."""
+        return self.settings.runtime_environment
+
+    @property
     def target_instances(self) -> int:
         """How many nodes a job runs on."""
         return self.settings.target_instances
 
     @property
+    def min_instances(self) -> int | None:
+        """With how many of them a job starts."""
+        return self.settings.min_instances
+
+    @property
     def env(self) -> Mapping[str, str]:
         """Environment variables of all jobs."""
         return self.settings.env
+
+    @property
+    def pip_requirements(self) -> tuple[str, ...]:
+        """What jobs install beside what their step needs."""
+        return self.settings.pip_requirements
+
+    @property
+    def query_tag(self) -> str:
+        """What marks our statements in the query history."""
+        return self.settings.query_tag
 
     @property
     def experiment(self) -> str | None:
