@@ -50,6 +50,7 @@ def test_exact_names_come_from_written_ones() -> None:
         "db_schema": "Public",
         "compute_pool": "GPU_POOL",
         "integrations": ("PYPI", "hub"),
+        "experiment": "SOAPTUNE",
     }
 
 
