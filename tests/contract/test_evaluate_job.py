@@ -144,6 +144,10 @@ def test_the_job_leaves_a_report_its_answers_and_its_progress(model, tmp_path):
     assert report.lineage.model_fingerprint == model.fingerprint
     assert report.lineage.data_fingerprint == data.fingerprint
     assert report.lineage.plan_fingerprint == step().plan(model, data, given=ON.capabilities).fingerprint
+    manifest = json.loads((tmp_path / "output" / "manifest.json").read_text())
+    assert manifest["plan_fingerprint"] == report.lineage.plan_fingerprint
+    elsewhere = report.lineage.replace(plan_fingerprint="sha256:other", created="later")
+    assert report.replace(lineage=elsewhere) == report, "what a report says does not depend on the job"
     assert report.synthetic
     absent = "Not measured, since no fact of the examples belongs to the field: fact_recall/what, fact_f1/what."
     assert report.notes.count(absent) == 1, "said once, although it holds for both models"

@@ -102,6 +102,24 @@ def script(tmp_path, body):
     )
 
 
+def test_inputs_given_as_a_list_lie_side_by_side(backend, tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.txt").write_text(name)
+    code = """
+        import pathlib
+        parts = [pathlib.Path(f"../inputs/parts/{number}/x.txt").read_text() for number in (0, 1)]
+        pathlib.Path("../output/seen.txt").write_text("".join(parts))
+    """
+    job = backend.submit(python(code, inputs={"parts": (str(tmp_path / "b"), str(tmp_path / "a"))}))
+    job.wait(PATIENCE)
+    assert (job.output.path / "seen.txt").read_text() == "ba"
+    assert [place.path for place in backend.job(job.id).spec.places.values()] == [str(tmp_path / n) for n in "ba"]
+    (tmp_path / "a" / "x.txt").unlink()
+    (tmp_path / "a").rmdir()
+    assert [(v.path, v.code) for v in backend.preflight(job.spec)] == [("inputs.parts/1", "no-such-folder")]
+
+
 def test_a_job_goes_from_pending_to_done_in_folders_of_its_own(backend, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "x.txt").write_text("7")

@@ -115,6 +115,13 @@ def refusal(response: httpx.Response) -> tuple[int, str, str | None]:
 # What works
 
 
+def test_the_manifest_names_the_plan_of_the_job(endpoint, backend):
+    (job,) = (one for one in backend.jobs() if one.spec.name == "notes")
+    manifest = json.loads((job.output.path / "manifest.json").read_text())
+    assert manifest["plan_fingerprint"] == json.loads(job.spec.files["place.json"])["plan"]
+    assert endpoint.manifest.plan_fingerprint == manifest["plan_fingerprint"] != ""
+
+
 def test_every_answer_fits_the_schema_and_usage_is_counted(client, random_tokenizer):
     body = client.post("/v1/chat/completions", json=chat()).json()
     assert body["object"] == "chat.completion"

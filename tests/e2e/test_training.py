@@ -11,6 +11,7 @@ import pytest
 
 import soaptune as st
 from soaptune.handles.ledger import RowLedger
+from soaptune.jobs.place import Place
 from tests.e2e.helpers import Run, Runs, python, small
 
 METHODS = ("lora", "full")
@@ -69,6 +70,9 @@ def test_two_runs_at_the_same_time_do_not_disturb_each_other(runs: Runs) -> None
         trained = {row.id for row in RowLedger.read(run.model.path / "ledger.parquet") if row.split == "train"}
         assert trained == set(run.data["train"]["id"])
         assert run.model.manifest.data_fingerprint == run.data.fingerprint
+        place = Place.read(run.job.stage / "app")
+        assert run.model.manifest.plan_fingerprint == place.plan
+        assert place.plan.startswith("sha256:")
     ports = [set(re.findall(r"--master_port[= ](\d+)", log_of(run))) for run in (runs.lora, runs.full)]
     assert ports[0], "the log names the port"
     assert ports[0].isdisjoint(ports[1])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from soaptune.config import Config
+from soaptune.config import Config, OtherName
 from soaptune.errors import Violation
 
 __all__ = ["ServiceOptions"]
@@ -22,6 +24,8 @@ class ServiceOptions(Config):
         >>> ServiceOptions(engine="vllm", engine_args=("--max-model-len=8192",), gpus=1).engine
         'vllm'
     """
+
+    other_names: ClassVar[Mapping[str, OtherName]] = MappingProxyType({"takes_over": OtherName("replace_existing")})
 
     engine: Literal["soaptune", "vllm"] = "soaptune"
     """What answers. ``"soaptune"`` is the engine of this library, the one that serves locally too: it renders prompts

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from soaptune.config import Config
+from soaptune.config import Config, OtherName
 from soaptune.engines.spec import Cortex, EngineSpec, Transformers
 from soaptune.errors import Violation
 from soaptune.evaluate.judges import Facts
@@ -31,6 +33,16 @@ __all__ = ["EvalPayload", "Evaluator"]
 
 _FEW = 30
 
+_NAMES = MappingProxyType(
+    {
+        "vllm_command": OtherName("engine", "Write engine=st.engines.VLLM(command=...)."),
+        "vllm_requirement": OtherName("engine", "Write engine=st.engines.VLLM(requirement=...)."),
+        "cortex_model": OtherName("engine", "Write engine=st.engines.Cortex(model=...)."),
+        "batch_size": OtherName("engine", "Write engine=st.engines.Transformers(batch_size=...)."),
+    }
+)
+"""What options of the first release, and of other libraries, are now."""
+
 _OF_THE_CALLER: dict[str, Any] = {"name": "evaluate", "code_paths": (), "token": None}
 """What belongs to the caller and to the job, and enters no payload: the same evaluation has the same plan."""
 
@@ -43,6 +55,8 @@ class Evaluator(Step[EvalReport]):
         >>> report = evaluator.run(model, data, on=LocalBackend("runs"))  # doctest: +SKIP
         >>> report.metrics["schema_valid"]  # doctest: +SKIP
     """
+
+    other_names: ClassVar[Mapping[str, OtherName]] = _NAMES
 
     judge: Facts = Field(default_factory=Facts)
     """What decides whether an answer says what it should."""

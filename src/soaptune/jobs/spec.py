@@ -124,7 +124,7 @@ class JobSpec(Config):
         if not isinstance(value, dict):
             return value
         given = cast("dict[str, Any]", value)
-        return {name: Folder(path=place) if isinstance(place, str) else place for name, place in given.items()}
+        return {name: _folders_of(place) for name, place in given.items()}
 
     @field_validator("inputs")
     @classmethod
@@ -151,3 +151,12 @@ class JobSpec(Config):
         from soaptune.common.fingerprint import fingerprint
 
         return fingerprint(self.model_dump(mode="json"))
+
+
+def _folders_of(place: Any) -> Any:
+    """A text, also one among several, as the folder that it names; everything else as it is."""
+    if isinstance(place, str):
+        return Folder(path=place)
+    if isinstance(place, (list, tuple)):
+        return tuple(_folders_of(one) for one in cast("list[Any]", place))
+    return place

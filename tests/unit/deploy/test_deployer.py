@@ -193,6 +193,11 @@ def test_wrong_options_are_refused_at_once(options):
         Deployer(**options)
 
 
+def test_takes_over_is_answered_with_its_new_name():
+    with pytest.raises(ConfigError, match="did you mean 'replace_existing'"):
+        ServiceOptions(takes_over=True)
+
+
 def test_a_step_goes_through_json():
     step = Deployer(name="x", task=BOOKINGS, require=Gates(schema_valid=0.5))
     again = Deployer.model_validate_json(step.model_dump_json())

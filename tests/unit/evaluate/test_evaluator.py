@@ -133,6 +133,20 @@ def test_too_few_resamples_for_an_interval_are_refused():
         Evaluator(max_sample=10)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"vllm_command": ("vllm",)}, r"engine=st\.engines\.VLLM\(command="),
+        ({"vllm_requirement": None}, r"engine=st\.engines\.VLLM\(requirement="),
+        ({"cortex_model": "m"}, r"engine=st\.engines\.Cortex\(model="),
+        ({"batch_size": 2}, r"engine=st\.engines\.Transformers\(batch_size="),
+    ],
+)
+def test_an_option_of_the_first_release_is_answered_with_what_it_is_now(old, new):
+    with pytest.raises(ConfigError, match=new):
+        Evaluator(**old)
+
+
 def test_a_cortex_model_is_asked_without_the_tuned_models_files(model, data):
     step = Evaluator(engine=Cortex(model="some-model"))
     spec = step.compile(model, data, on=SNOW)

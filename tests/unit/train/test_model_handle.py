@@ -194,6 +194,47 @@ def test_a_manifest_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
     assert ModelManifest.model_validate_json(manifest.model_dump_json()) == manifest
 
 
+def test_a_manifest_of_the_first_release_opens(tmp_path: Path) -> None:
+    """It had the base in two fields, the name of a token, and no plan."""
+    model = finished(tmp_path)
+    file = tmp_path / "output" / "manifest.json"
+    old = json.loads(file.read_text())
+    old |= {"base": "org/base", "base_revision": "abc", "token": "HF_TOKEN"}
+    del old["plan_fingerprint"]
+    file.write_text(json.dumps(old))
+    opened = Model.open(tmp_path / "output")
+    assert opened.base == ModelRef(name="org/base", revision="abc")
+    assert opened.manifest.plan_fingerprint == ""
+    assert opened == model
+    assert "HF_TOKEN" not in opened.manifest.model_dump_json()
+
+
+def test_a_manifest_carries_its_plan_and_nothing_of_the_caller(tmp_path: Path) -> None:
+    from soaptune.handles.dataset import Dataset
+    from soaptune.local.backend import LocalBackend
+    from soaptune.train.trainer import Trainer
+
+    pa = pytest.importorskip("pyarrow")
+    data = Dataset.write(
+        tmp_path / "data", {"train": pa.table({"id": ["1"], "text": ["a"], "label": ["b"]})}, task=TASK, how={}
+    )
+    spec = TrainSpec.preset("tiny-lora").replace(token="MY_TOKEN", cache_dir="/models")
+    backend = LocalBackend(tmp_path / "runs")
+    trainer = Trainer(spec=spec)
+    compiled = trainer.compile(data, on=backend)
+    stage = tmp_path / "stage"
+    checkpoint = job(stage, ModelPlan.model_validate_json(compiled.files["model.json"]))
+    for name, text in compiled.files.items():
+        (stage / "app" / name).write_text(text)
+    finish_model(checkpoint, output=stage / "output", plan=stage / "app" / "model.json")
+    text = (stage / "output" / "manifest.json").read_text()
+    plan = trainer.plan(data, given=backend.capabilities)
+    assert json.loads(text)["plan_fingerprint"] == plan.fingerprint
+    assert not any(word in text for word in ("MY_TOKEN", "/models", '"token"', '"cache_dir"'))
+    assert Model.open(stage / "output").base == spec.base
+    assert spec.fingerprint == spec.replace(token=None, cache_dir=None).fingerprint
+
+
 def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
     first, second = finished(tmp_path / "a"), finished(tmp_path / "b")
     assert first == second
