@@ -184,6 +184,7 @@ def test_a_place_round_trips_through_its_file(tmp_path: Path) -> None:
     (tmp_path / PLACE_FILE).write_text(job.files[PLACE_FILE], encoding="utf-8")
     place = Place.read(tmp_path)
     assert place == Place(
+        name="make",
         kind="data",
         plan=plan.fingerprint,
         backend="snowflake",
