@@ -56,7 +56,7 @@ def test_training_on_tables_is_training_on_the_same_rows_here(there: SnowflakeBa
     job.wait(600)
     model = job.result()
     assert model.lineage["data"] == data.fingerprint
-    assert model.base == "soaptune/tiny"
+    assert model.base.name == "soaptune/tiny"
     folder = model.download(tmp_path / "model")
     assert any(folder.weights.glob("*.safetensors"))
 

@@ -88,7 +88,7 @@ def test_a_model_is_safetensors_with_its_lineage(runs: Runs, method: str) -> Non
     run = run_of(runs, method)
     model = run.model
     assert (model.adapter is None) == (method == "full")
-    assert model.base == "soaptune/tiny"
+    assert model.base.name == "soaptune/tiny"
     assert model.task == st.tasks.SOAP.spec()
     assert model.lineage["data"] == run.data.fingerprint
     assert model.lineage["synthetic"] is True
