@@ -50,7 +50,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks the tests of tests/contract and tests/e2e by their folder, and chooses between what soaks and the rest."""
+    """Marks tests by their folder, chooses between what soaks and the rest, and puts what takes minutes first.
+
+    At the end of a run the workers share what is left: there it should be short tests, and no module whose model
+    would then be trained by both.
+    """
     for item in items:
         parts = item.path.relative_to(ROOT).parts
         for marker in ("contract", "e2e"):
@@ -61,6 +65,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         items[:] = [item for item in items if (item.get_closest_marker("soak") is not None) == soak]
         config.hook.pytest_deselected(items=left_out)
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
 
 
 @pytest.fixture(scope="session")
