@@ -109,7 +109,7 @@ class DataGenerator(Step[Dataset]):
         found = [finding.under("task") for finding in self.task.check()]
         if self.mode == "cortex":
             found += self._cortex_findings()
-        elif self.task.generator is None:
+        elif "generator" not in self.task.hooks:
             found.append(
                 Violation(
                     path="task.generator",
@@ -241,10 +241,11 @@ class DataGenerator(Step[Dataset]):
         )
 
     def _unknown_levels(self, *, elsewhere: bool) -> list[Violation]:
-        if self.code_paths or self.task.generator is None:
+        path = self.task.hooks.get("generator")
+        if self.code_paths or path is None:
             return []  # the job's own path leads to it, this process's may not
         try:
-            levels = load_generator(self.task.generator).levels()
+            levels = load_generator(path).levels()
         except MissingExtraError as error:
             # A job that runs elsewhere brings the packages itself.
             return [] if elsewhere else [Violation(path="", code="missing-extra", message=str(error))]
@@ -303,7 +304,6 @@ class DataGenerator(Step[Dataset]):
     def _payload(self) -> GeneratePayload:
         return GeneratePayload(
             task=self.task.spec(),
-            generator=self.task.generator or "",
             mode=self.mode,
             num_samples=self.num_samples,
             seed=self.seed,
