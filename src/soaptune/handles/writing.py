@@ -19,10 +19,13 @@ from soaptune.handles.ledger import RowLedger
 from soaptune.tasks.fact import Fact, facts_type
 from soaptune.tasks.spec import HasSpec, TaskSpec, as_spec
 
-__all__ = ["DEFAULT_STORE", "fingerprint_file", "fingerprint_splits", "in_form", "write_dataset"]
+__all__ = ["DEFAULT_STORE", "STORED", "fingerprint_file", "fingerprint_splits", "in_form", "write_dataset"]
 
 DEFAULT_STORE = Path("runs") / "data"
 """Where datasets go whose folder the caller did not choose, relative to the working directory."""
+
+STORED = {b"soaptune": b"stored"}
+"""What a Parquet file of a dataset says of its outputs: those that are no strings are JSON text."""
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -193,8 +196,9 @@ def _versions() -> dict[str, str]:
 def _write_folder(path: Path, tables: Mapping[str, Table], manifest: DatasetManifest, ledger: RowLedger) -> Path:
     with atomic_dir(path) as folder:
         for split, table in tables.items():
+            marked = table.replace_schema_metadata({**(table.schema.metadata or {}), **STORED})
             try:
-                parquet().write_table(table, folder / f"{split}.parquet", compression="zstd", row_group_size=32_768)
+                parquet().write_table(marked, folder / f"{split}.parquet", compression="zstd", row_group_size=32_768)
             except (ValueError, NotImplementedError) as error:
                 raise DataError(f"A column of the split {split!r} has a type that Parquet cannot hold.") from error
         ledger.write(folder / "ledger.parquet")
