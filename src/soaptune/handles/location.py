@@ -59,7 +59,8 @@ class TableSplit(Config):
     """A query, as the user wrote it."""
 
     columns: dict[str, str]
-    """For each column of the dataset its exact name in the table."""
+    """For each column of the dataset its exact name in the table; empty for a field that the table does not have, whose
+    value in every row is that in `absent`."""
 
     order: str | None = None
     """The column that keeps the order of the rows; without one they are ordered by their content."""

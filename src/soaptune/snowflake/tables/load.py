@@ -10,6 +10,7 @@ from soaptune.common.wording import did_you_mean
 from soaptune.errors import DataError
 from soaptune.handles.dataset_manifest import DatasetManifest
 from soaptune.handles.location import Tables, TableSplit
+from soaptune.handles.readers.values import MISSING, output_check
 from soaptune.handles.writing import fingerprint_splits, in_form
 from soaptune.snowflake.names import Name, literal, quote
 from soaptune.snowflake.tables import sql as tablesql
@@ -116,11 +117,13 @@ def load_dataset(
     given = {split: sources} if isinstance(sources, str) else dict(sources)
     if not given:
         raise DataError("The mapping from splits to tables is empty.")
+    absent = _absent(spec, allow_empty)
+    may_lack = [field for field in absent if field in allow_empty or spec.has_default(field)]
     parts: dict[str, TableSplit] = {}
     for one, text in given.items():
         part = find_source(place, text)
-        matched = match_columns(names_of(place, part), part, spec.fields, columns or {})
-        parts[one] = part.replace(columns=matched, values=_values(spec), absent=_absent(spec))
+        matched = match_columns(names_of(place, part), part, spec.fields, columns or {}, may_lack=may_lack)
+        parts[one] = part.replace(columns=matched, values=_values(spec), absent=absent)
     parts = _ids(place, parts, spec)
     bad = {one: _lacking(place, one, part, spec, set(allow_empty)) for one, part in parts.items()}
     for one, fields in bad.items():
@@ -152,14 +155,15 @@ def _values(spec: TaskSpec) -> tuple[str, ...]:
     return tuple(field for field in spec.output_fields if spec.may_be_text(field) and not spec.is_text(field))
 
 
-def _absent(spec: TaskSpec) -> dict[str, str]:
-    """What stands for nothing: a field's default, or null where it may be null."""
-    found: dict[str, str] = {}
+def _absent(spec: TaskSpec, allowed: Collection[str]) -> dict[str, str]:
+    """What stands for nothing, as in a file: a field's default, null, or what is empty where a field may be empty."""
+    found = {field: "" for field in spec.input_fields if field in allowed}
     for field in spec.output_fields:
-        if spec.has_default(field):
-            found[field] = spec.encode(field, spec.default(field))
-        elif "null" in spec.types(field):
-            found[field] = spec.encode(field, None)
+        if field in allowed or spec.has_default(field) or "null" in spec.types(field):
+            stored, problem = output_check(field, spec, may_be_empty=True, form="columns")(MISSING)
+            if problem:
+                raise DataError(f"allow_empty={[field]!r}: {problem}.")
+            found[field] = stored
     return found
 
 
