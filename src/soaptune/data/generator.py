@@ -67,7 +67,7 @@ class DataGenerator(Step[Dataset]):
     on ``standard`` has not seen them."""
 
     deduplicate: bool = True
-    """Whether rows that repeat an earlier one, inputs and outputs, are left out (the row ledger says which)."""
+    """Whether rows that repeat an earlier one, inputs and outputs, are left out (the row ledger lists them)."""
 
     table: str | None = None
     """On Snowflake the name that the tables begin with: ``"SOAP"`` gives ``SOAP_TRAIN``, ``SOAP_VALIDATION`` and
@@ -171,7 +171,7 @@ class DataGenerator(Step[Dataset]):
         if self.mode == "heuristic":
             return self._unknown_levels(elsewhere=on.capabilities.machine is None)
         if not on.capabilities.cortex:
-            return []  # `Capabilities.unmet` says so
+            return []  # `Capabilities.unmet` reports it
         try:
             self.estimate(on=on)
         except SoaptuneError as error:

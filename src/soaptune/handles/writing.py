@@ -25,7 +25,7 @@ DEFAULT_STORE = Path("runs") / "data"
 """Where datasets go whose folder the caller did not choose, relative to the working directory."""
 
 STORED = {b"soaptune": b"stored"}
-"""What a Parquet file of a dataset says of its outputs: those that are no strings are JSON text."""
+"""The mark of a dataset's Parquet files, in which outputs that are no strings are JSON text."""
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -44,8 +44,8 @@ def write_dataset(
     spec = as_spec(task)
     tables = {split: in_form(table, spec, split=split) for split, table in splits.items()}
     _check_splits(tables)
-    book = ledger if ledger is not None else _all_kept(tables)
-    used = book.in_use()
+    ledger = ledger if ledger is not None else _all_kept(tables)
+    used = ledger.in_use()
     for split in {**dict.fromkeys(tables), **dict.fromkeys(used)}:
         rows = tables[split].num_rows if split in tables else 0
         if used.get(split, 0) != rows:
@@ -53,22 +53,22 @@ def write_dataset(
                 f"The row ledger does not reconcile: it has {used.get(split, 0)} row(s) in use in the split "
                 f"{split!r}, which has {rows}."
             )
-    book.reconcile(len(book))
-    prints = {split: fingerprint_table(table) for split, table in tables.items()}
+    ledger.reconcile(len(ledger))
+    fingerprints = {split: fingerprint_table(table) for split, table in tables.items()}
     manifest = DatasetManifest(
         format_version=FORMAT_VERSION,
-        fingerprint=fingerprint_splits(prints),
+        fingerprint=fingerprint_splits(fingerprints),
         task=spec,
         counts={split: table.num_rows for split, table in tables.items()},
-        split_fingerprints=prints,
+        split_fingerprints=fingerprints,
         how=dict(how),
         synthetic=synthetic,
         plan_fingerprint=plan_fingerprint,
         created_with=_versions(),
     )
     if path is not None:
-        return _write_folder(Path(path), tables, manifest, book)
-    return _write_once(tables, manifest, book)
+        return _write_folder(Path(path), tables, manifest, ledger)
+    return _write_once(tables, manifest, ledger)
 
 
 def in_form(table: Table, spec: TaskSpec, *, split: str) -> Table:
@@ -207,8 +207,8 @@ def _write_folder(path: Path, tables: Mapping[str, Table], manifest: DatasetMani
 
 
 def _write_once(tables: Mapping[str, Table], manifest: DatasetManifest, ledger: RowLedger) -> Path:
-    said = manifest.model_dump(mode="json", exclude=set(NOT_CONTENT))
-    address = fingerprint({"manifest": said, "ledger": fingerprint_table(ledger.table())})
+    content = manifest.model_dump(mode="json", exclude=set(NOT_CONTENT))
+    address = fingerprint({"manifest": content, "ledger": fingerprint_table(ledger.table())})
     path = DEFAULT_STORE / address.removeprefix("sha256:")[:16]
     if (path / MANIFEST).is_file():
         return path

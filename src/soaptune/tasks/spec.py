@@ -123,7 +123,7 @@ class TaskSpec(Config):
         return bool(self.types(field) & {"string", "any"})
 
     def types(self, field: str) -> set[str]:
-        """The JSON types that a value of an output field may have; ``"any"`` where the schema does not say."""
+        """The JSON types that a value of an output field may have; ``"any"`` where the schema leaves it open."""
         return json_types(self.field_schema(field), self.output_schema)
 
     def encode(self, field: str, value: Any) -> str:
@@ -202,7 +202,7 @@ def as_spec(task: TaskSpec | HasSpec) -> TaskSpec:
 
 
 def json_types(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> set[str]:
-    """The JSON types that a schema allows, as far as its keywords say; ``"any"`` where they do not."""
+    """The JSON types that a schema's keywords allow; ``"any"`` where they leave it open."""
     if depth > 16:  # a definition that refers to itself
         return {"any"}
     schema = resolved(schema, root)

@@ -33,7 +33,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 class Task(Generic[OutT]):
     """What a model must learn: from the input fields of a row to a typed output, written as JSON.
 
-    A task is frozen and equal to another one that says the same, class or not: into a job it travels as its `spec`,
+    A task is frozen and equal to another one of the same content, class or not: into a job it travels as its `spec`,
     pure data, and works there as `Task.from_spec` without the class, so the class may be defined in a script or in a
     notebook. In a config it is saved as its spec; `bind` gives the class back.
 
@@ -157,7 +157,7 @@ class Task(Generic[OutT]):
         """The task as pure data.
 
         Raises:
-            ConfigError: The task cannot work; `check` says all that is wrong with it.
+            ConfigError: The task cannot work; `check` lists all that is wrong with it.
         """
         return self._spec
 
@@ -204,7 +204,7 @@ class Task(Generic[OutT]):
         """Reads a model's answer.
 
         The JSON Schema decides first, with the class or without it, so both give the same code; the class then checks
-        what a schema cannot say (its own validators, formats), in Pydantic's strict mode.
+        what a schema cannot express (its own validators, formats), in Pydantic's strict mode.
 
         Args:
             text: What the model wrote, and nothing else.

@@ -48,7 +48,7 @@ class RawRows:
     typed: bool = True
     """Whether the values have types of their own; those of CSV are cells of text."""
     stored: bool = False
-    """Whether a dataset's own file says that its outputs are stored as a dataset stores them."""
+    """Whether the source has the mark of a dataset's own files, in which outputs that are no strings are JSON text."""
 
     @property
     def form(self) -> Form:

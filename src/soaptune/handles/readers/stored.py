@@ -21,13 +21,13 @@ def decoded_outputs(columns: Columns, spec: TaskSpec, *, marked: bool, skip: Col
     """The values of output fields that a source has as a dataset stores them.
 
     A source is a dataset's own when every value of every output field that is not a plain string is JSON text which
-    fits the field. For one that does not say so itself, one of these texts must be in quotes, or be ``null``: numbers
-    alone may be texts of somebody else's.
+    fits the field. In a source without the mark of our own files, one of these texts must also be in quotes, or be
+    ``null``: numbers alone may be texts of somebody else's.
 
     Args:
         columns: The source's values by the dataset's column.
         spec: The task.
-        marked: Whether the source says that it is a dataset's own.
+        marked: Whether the source has the mark of a dataset's own files.
         skip: Rows that could not be read.
 
     Returns:

@@ -27,7 +27,7 @@ def find_source(place: SchemaRef, text: str) -> TableSplit:
     """What a person means by a table's name, a query or the address of a Dataset's version; its columns are left open.
 
     Args:
-        place: The schema, where the name says none.
+        place: The schema, where the name has none.
         text: What was written.
 
     Raises:
