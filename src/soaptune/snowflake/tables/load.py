@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal
 
 from soaptune.common.fingerprint import fingerprint_table
@@ -58,7 +57,7 @@ def open_dataset(place: SchemaRef, name: str, *, task: TaskSpec | HasSpec | None
         )
     if task is None:
         raise DataError(f"The tables of {found.name} do not say which task they are for: pass task=.")
-    return load_dataset(place, tables, Loading(task=task, name=found.name))
+    return load_dataset(place, tables, Loading(task=task, columns={}, name=found.name))
 
 
 def _written(place: SchemaRef, name: Name, table: Name, task: TaskSpec | HasSpec | None) -> Tables:
@@ -86,7 +85,7 @@ class Loading:
     """How rows in the account become a dataset: the options of `soaptune.snowflake.tables.store.TableStore`."""
 
     task: TaskSpec | HasSpec
-    columns: Mapping[str, str] = MappingProxyType({})
+    columns: Mapping[str, str]
     name: str = ""
     on_bad_row: Literal["error", "ledger"] = "error"
     allow_empty: Collection[str] = ()
