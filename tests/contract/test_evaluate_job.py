@@ -191,7 +191,7 @@ def test_the_lexicon_of_the_task_is_looked_for_in_the_answers(model, tmp_path, m
     monkeypatch.setattr("soaptune.runtime.engines.transformers.TransformersEngine.generate", drugged)
     rates = {}
     for lexicon in (None, "soaptune.soap.terms:terms", "of.mine:words"):
-        data = dataset(tmp_path / f"{lexicon}", facts=False, task=TASK.replace(lexicon=lexicon))
+        data = dataset(tmp_path / f"{lexicon}", facts=False, task=TASK.replace(hooks={"lexicon": lexicon}))
         report = evaluate(model, data, tmp_path / "out" / f"{lexicon}", base=False)
         rates[lexicon] = report.metrics["invented_rate"].value, " ".join(report.notes)
     assert [round(value, 3) for value, _ in rates.values()] == [round(5 / 6, 3), round(11 / 12, 3), round(5 / 6, 3)]

@@ -67,7 +67,7 @@ class DataGenerator(Step[Dataset]):
     on ``standard`` has not seen them."""
 
     deduplicate: bool = True
-    """Whether rows that repeat an earlier one, inputs and outputs, are left out (the row ledger says which)."""
+    """Whether rows that repeat an earlier one, inputs and outputs, are left out (the row ledger lists them)."""
 
     table: str | None = None
     """On Snowflake the name that the tables begin with: ``"SOAP"`` gives ``SOAP_TRAIN``, ``SOAP_VALIDATION`` and
@@ -109,7 +109,7 @@ class DataGenerator(Step[Dataset]):
         found = [finding.under("task") for finding in self.task.check()]
         if self.mode == "cortex":
             found += self._cortex_findings()
-        elif self.task.generator is None:
+        elif "generator" not in self.task.hooks:
             found.append(
                 Violation(
                     path="task.generator",
@@ -171,7 +171,7 @@ class DataGenerator(Step[Dataset]):
         if self.mode == "heuristic":
             return self._unknown_levels(elsewhere=on.capabilities.machine is None)
         if not on.capabilities.cortex:
-            return []  # `Capabilities.unmet` says so
+            return []  # `Capabilities.unmet` reports it
         try:
             self.estimate(on=on)
         except SoaptuneError as error:
@@ -241,10 +241,11 @@ class DataGenerator(Step[Dataset]):
         )
 
     def _unknown_levels(self, *, elsewhere: bool) -> list[Violation]:
-        if self.code_paths or self.task.generator is None:
+        path = self.task.hooks.get("generator")
+        if self.code_paths or path is None:
             return []  # the job's own path leads to it, this process's may not
         try:
-            levels = load_generator(self.task.generator).levels()
+            levels = load_generator(path).levels()
         except MissingExtraError as error:
             # A job that runs elsewhere brings the packages itself.
             return [] if elsewhere else [Violation(path="", code="missing-extra", message=str(error))]
@@ -303,7 +304,6 @@ class DataGenerator(Step[Dataset]):
     def _payload(self) -> GeneratePayload:
         return GeneratePayload(
             task=self.task.spec(),
-            generator=self.task.generator or "",
             mode=self.mode,
             num_samples=self.num_samples,
             seed=self.seed,

@@ -24,8 +24,6 @@ class GeneratePayload(Config):
 
     task: TaskSpec
     """The task that the examples are of."""
-    generator: str
-    """Import path of the class that makes them."""
     mode: Mode
     """How they are made."""
     num_samples: int = Field(ge=1)
@@ -42,13 +40,18 @@ class GeneratePayload(Config):
     """Whether rows that repeat an earlier one are left out."""
 
     @property
+    def generator(self) -> str:
+        """Import path of the class that makes them, which is a hook of the task."""
+        return self.task.hooks["generator"]
+
+    @property
     def how(self) -> dict[str, Any]:
         """What the rows depend on, for the dataset's manifest: the same wherever they are made and kept."""
-        return {"step": "generate", **self.model_dump(mode="json", exclude={"task"})}
+        return {"step": "generate", "generator": self.generator, **self.model_dump(mode="json", exclude={"task"})}
 
 
 class CortexPayload(Config):
-    """What a generation job in mode ``cortex`` is told."""
+    """What a generation job in mode ``cortex`` is given."""
 
     mode: Literal["cortex"] = "cortex"
     """How the rows are made."""

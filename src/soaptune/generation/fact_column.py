@@ -1,4 +1,4 @@
-"""The facts of generated examples, as one column: what each output states and where the input says it."""
+"""The facts of generated examples, as one column: what each output states and where it stands in the input."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def load_generator(path: str) -> ExampleGenerator:
         ConfigError: The path is malformed, cannot be imported, or leads to something that is not a generator.
         MissingExtraError: numpy or pyarrow is not installed.
     """
-    # First, so that a missing package is told apart from a generator that cannot be imported.
+    # First, so that a missing package is not taken for a generator that cannot be imported.
     numpy()
     arrow()
     found: Any = load_hook(path)

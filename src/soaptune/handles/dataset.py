@@ -42,7 +42,7 @@ class Dataset(DatasetOperations, ABC):
         """Use `Dataset.open`, `Dataset.load` or `Dataset.write` instead.
 
         Args:
-            manifest: What the dataset says about itself.
+            manifest: The dataset's manifest.
         """
         self._manifest = manifest
 
@@ -184,12 +184,12 @@ class Dataset(DatasetOperations, ABC):
             The dataset there, with the same rows and fingerprint.
 
         Raises:
-            DataError: The folder holds something else, or the rows are not those that the manifest speaks of.
+            DataError: The folder holds something else, or the rows are not those that the manifest lists.
         """
 
     @property
     def manifest(self) -> DatasetManifest:
-        """What the dataset says about itself."""
+        """The content of its ``manifest.json``."""
         return self._manifest
 
     @property
@@ -251,7 +251,7 @@ class Dataset(DatasetOperations, ABC):
 
     @abstractmethod
     def verify(self) -> None:
-        """Reads all rows and checks that they are the ones the manifest speaks of.
+        """Reads all rows and checks that they are the ones that the manifest lists.
 
         Raises:
             DataError: A file cannot be read, or its rows are others than those that were written.

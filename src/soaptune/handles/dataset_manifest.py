@@ -1,4 +1,4 @@
-"""``manifest.json`` of a dataset: what the folder says about itself."""
+"""``manifest.json`` of a dataset."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FORMAT_VERSION = 1
 
 
 NOT_CONTENT = frozenset({"created_with", "plan_fingerprint"})
-"""What of a manifest says who wrote it, and makes no other dataset of it."""
+"""Fields of a manifest that name who wrote it; they make no other dataset of it."""
 
 
 class DatasetManifest(Config):
-    """What ``manifest.json`` says about a dataset."""
+    """The content of a dataset's ``manifest.json``."""
 
     format_version: int = FORMAT_VERSION
     """The layout of the folder."""

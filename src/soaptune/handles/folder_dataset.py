@@ -16,14 +16,14 @@ from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.dataset_manifest import DatasetManifest
 from soaptune.handles.ledger import RowLedger
-from soaptune.handles.location import Folder
+from soaptune.handles.location import InFolder
 from soaptune.handles.manifests import open_manifest
 from soaptune.handles.storage import FolderFiles
 
 __all__ = ["FolderDataset", "open_dataset"]
 
 
-class FolderDataset(Dataset):
+class FolderDataset(InFolder, Dataset):
     """A dataset in a folder of this machine."""
 
     def __init__(self, path: Path, manifest: DatasetManifest) -> None:
@@ -31,20 +31,10 @@ class FolderDataset(Dataset):
 
         Args:
             path: The folder.
-            manifest: What it says about itself.
+            manifest: Its manifest.
         """
         super().__init__(manifest)
         self._path = path
-
-    @property
-    def path(self) -> Path:
-        """The folder, as an absolute path."""
-        return self._path
-
-    @property
-    def location(self) -> Folder:
-        """The folder."""
-        return Folder(path=str(self._path))
 
     def download(self, path: str | Path) -> FolderDataset:
         """See `soaptune.Dataset.download`."""
@@ -60,7 +50,7 @@ class FolderDataset(Dataset):
         return RowLedger.read(self._path / "ledger.parquet")
 
     def verify(self) -> None:
-        """Reads all rows and checks that they are the ones the manifest speaks of.
+        """Reads all rows and checks that they are the ones that the manifest lists.
 
         Raises:
             DataError: A file cannot be read, or its rows are others than those that were written.

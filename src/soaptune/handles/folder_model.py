@@ -12,7 +12,7 @@ from typing import Any, Literal
 from soaptune.common.files import MANIFEST, atomic_dir, write_json
 from soaptune.common.lazy import require
 from soaptune.errors import DataError, JobFailed
-from soaptune.handles.location import Folder
+from soaptune.handles.location import InFolder
 from soaptune.handles.manifests import open_manifest
 from soaptune.handles.model import Model
 from soaptune.handles.model_export import copy_model_files, export_model
@@ -22,7 +22,7 @@ from soaptune.handles.storage import FolderFiles
 __all__ = ["FolderModel", "open_model"]
 
 
-class FolderModel(Model):
+class FolderModel(InFolder, Model):
     """A model in a folder of this machine."""
 
     def __init__(self, path: Path, manifest: ModelManifest) -> None:
@@ -30,20 +30,10 @@ class FolderModel(Model):
 
         Args:
             path: The folder with the manifest.
-            manifest: What it says.
+            manifest: Its manifest.
         """
         super().__init__(manifest)
         self._path = path
-
-    @property
-    def path(self) -> Path:
-        """The folder that holds the manifest, absolute."""
-        return self._path
-
-    @property
-    def location(self) -> Folder:
-        """The folder."""
-        return Folder(path=str(self._path))
 
     @property
     def weights(self) -> Path:

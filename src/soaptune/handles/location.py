@@ -7,6 +7,7 @@ its inputs with what its backend reads.
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeAlias, cast, get_args
 
 from pydantic import Field, model_validator
@@ -16,7 +17,18 @@ from soaptune.config import Config
 from soaptune.errors import Violation
 from soaptune.handles.dataset_manifest import DatasetManifest
 
-__all__ = ["Folder", "Location", "LocationKind", "Query", "Receiver", "StagePath", "TableSplit", "Tables", "misplaced"]
+__all__ = [
+    "Folder",
+    "InFolder",
+    "Location",
+    "LocationKind",
+    "Query",
+    "Receiver",
+    "StagePath",
+    "TableSplit",
+    "Tables",
+    "misplaced",
+]
 
 LocationKind = Literal["folder", "stage", "tables", "query"]
 """The kinds of places."""
@@ -59,7 +71,8 @@ class TableSplit(Config):
     """A query, as the user wrote it."""
 
     columns: dict[str, str]
-    """For each column of the dataset its exact name in the table."""
+    """For each column of the dataset its exact name in the table; empty for a field that the table does not have, whose
+    value in every row is that in `absent`."""
 
     order: str | None = None
     """The column that keeps the order of the rows; without one they are ordered by their content."""
@@ -113,7 +126,7 @@ class Tables(Config):
     """For each split its fingerprint as SQL computes it."""
 
     manifest: DatasetManifest
-    """What the dataset says about itself."""
+    """The dataset's manifest."""
 
     @model_validator(mode="before")
     @classmethod
@@ -151,6 +164,22 @@ _WORDS: dict[LocationKind, str] = {
     "query": "behind a query in Snowflake",
 }
 assert set(_WORDS) == set(get_args(LocationKind))
+
+
+class InFolder:
+    """A handle to content in a folder of this machine."""
+
+    _path: Path
+
+    @property
+    def path(self) -> Path:
+        """The folder with the manifest, as an absolute path."""
+        return self._path
+
+    @property
+    def location(self) -> Folder:
+        """The folder."""
+        return Folder(path=str(self._path))
 
 
 class Receiver(Protocol):

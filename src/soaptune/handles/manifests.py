@@ -15,7 +15,7 @@ FormT = TypeVar("FormT", bound=Config)
 
 
 def open_manifest(files: Files, form: type[FormT], *, name: str = MANIFEST, hint: str = "") -> FormT:
-    """Reads what a handle's files say of themselves.
+    """Reads the manifest among a handle's files.
 
     Args:
         files: The files.

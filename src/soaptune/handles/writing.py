@@ -19,10 +19,13 @@ from soaptune.handles.ledger import RowLedger
 from soaptune.tasks.fact import Fact, facts_type
 from soaptune.tasks.spec import HasSpec, TaskSpec, as_spec
 
-__all__ = ["DEFAULT_STORE", "fingerprint_file", "fingerprint_splits", "in_form", "write_dataset"]
+__all__ = ["DEFAULT_STORE", "STORED", "fingerprint_file", "fingerprint_splits", "in_form", "write_dataset"]
 
 DEFAULT_STORE = Path("runs") / "data"
 """Where datasets go whose folder the caller did not choose, relative to the working directory."""
+
+STORED = {b"soaptune": b"stored"}
+"""The mark of a dataset's Parquet files, in which outputs that are no strings are JSON text."""
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -41,8 +44,8 @@ def write_dataset(
     spec = as_spec(task)
     tables = {split: in_form(table, spec, split=split) for split, table in splits.items()}
     _check_splits(tables)
-    book = ledger if ledger is not None else _all_kept(tables)
-    used = book.in_use()
+    ledger = ledger if ledger is not None else _all_kept(tables)
+    used = ledger.in_use()
     for split in {**dict.fromkeys(tables), **dict.fromkeys(used)}:
         rows = tables[split].num_rows if split in tables else 0
         if used.get(split, 0) != rows:
@@ -50,22 +53,22 @@ def write_dataset(
                 f"The row ledger does not reconcile: it has {used.get(split, 0)} row(s) in use in the split "
                 f"{split!r}, which has {rows}."
             )
-    book.reconcile(len(book))
-    prints = {split: fingerprint_table(table) for split, table in tables.items()}
+    ledger.reconcile(len(ledger))
+    fingerprints = {split: fingerprint_table(table) for split, table in tables.items()}
     manifest = DatasetManifest(
         format_version=FORMAT_VERSION,
-        fingerprint=fingerprint_splits(prints),
+        fingerprint=fingerprint_splits(fingerprints),
         task=spec,
         counts={split: table.num_rows for split, table in tables.items()},
-        split_fingerprints=prints,
+        split_fingerprints=fingerprints,
         how=dict(how),
         synthetic=synthetic,
         plan_fingerprint=plan_fingerprint,
         created_with=_versions(),
     )
     if path is not None:
-        return _write_folder(Path(path), tables, manifest, book)
-    return _write_once(tables, manifest, book)
+        return _write_folder(Path(path), tables, manifest, ledger)
+    return _write_once(tables, manifest, ledger)
 
 
 def in_form(table: Table, spec: TaskSpec, *, split: str) -> Table:
@@ -193,8 +196,9 @@ def _versions() -> dict[str, str]:
 def _write_folder(path: Path, tables: Mapping[str, Table], manifest: DatasetManifest, ledger: RowLedger) -> Path:
     with atomic_dir(path) as folder:
         for split, table in tables.items():
+            marked = table.replace_schema_metadata({**(table.schema.metadata or {}), **STORED})
             try:
-                parquet().write_table(table, folder / f"{split}.parquet", compression="zstd", row_group_size=32_768)
+                parquet().write_table(marked, folder / f"{split}.parquet", compression="zstd", row_group_size=32_768)
             except (ValueError, NotImplementedError) as error:
                 raise DataError(f"A column of the split {split!r} has a type that Parquet cannot hold.") from error
         ledger.write(folder / "ledger.parquet")
@@ -203,8 +207,8 @@ def _write_folder(path: Path, tables: Mapping[str, Table], manifest: DatasetMani
 
 
 def _write_once(tables: Mapping[str, Table], manifest: DatasetManifest, ledger: RowLedger) -> Path:
-    said = manifest.model_dump(mode="json", exclude=set(NOT_CONTENT))
-    address = fingerprint({"manifest": said, "ledger": fingerprint_table(ledger.table())})
+    content = manifest.model_dump(mode="json", exclude=set(NOT_CONTENT))
+    address = fingerprint({"manifest": content, "ledger": fingerprint_table(ledger.table())})
     path = DEFAULT_STORE / address.removeprefix("sha256:")[:16]
     if (path / MANIFEST).is_file():
         return path

@@ -86,7 +86,7 @@ def generate_into(plan: GeneratePayload, place: Place, output: Path) -> Dataset:
 
 
 def _rows(plan: GeneratePayload, progress: Progress) -> Table:
-    load_generator(plan.generator)  # what is wrong with it is told before any node is asked
+    load_generator(plan.generator)  # so that a broken one is an error before any node is asked
     starts = range(0, plan.num_samples, _CHUNK)
     ranges = [(plan, start, min(start + _CHUNK, plan.num_samples)) for start in starts]
     blocks: list[Table] = []

@@ -64,10 +64,10 @@ def _plan(pools: Pools) -> _Plan:
     most = max(len(cell.conditions) for cell in cells)
     conditions = [[cell.conditions[j % len(cell.conditions)] for j in range(most)] for cell in cells]
     at = [(c.specialty, c.condition_type, c.age_group, c.visit_context) for c in cells]
-    told = [" / ".join(values[axis][k] for axis, k in zip(AXES, cell, strict=True)) for cell in at]
+    labels = [" / ".join(values[axis][k] for axis, k in zip(AXES, cell, strict=True)) for cell in at]
     groups = [
         pool.add_all(f"{cell} / {lexicon.conditions[k].name}" for k in row)
-        for cell, row in zip(told, conditions, strict=True)
+        for cell, row in zip(labels, conditions, strict=True)
     ]
     tables = case_tables(lexicon, pools=pools, pool=pool)
     speech = Speech(pool, lexicon.age_groups, lexicon.extras)

@@ -66,7 +66,7 @@ def plausible_cells(pools: Pools = "standard") -> tuple[Cell, ...]:
     found: list[Cell] = []
     for at, cell in _cells(lexicon):
         fitting = tuple(k for k, c in enumerate(lexicon.conditions) if _fits(c, cell, held_out=pools == "held_out"))
-        # Exclusions speak of the standard grid; a held-out condition says itself whom it fits.
+        # Exclusions speak of the standard grid; a held-out condition lists itself whom it fits.
         if fitting and (pools == "held_out" or not any(e.hits(cell) for e in lexicon.exclusions)):
             found.append(Cell(*at, conditions=fitting))
     return tuple(found)
@@ -79,6 +79,6 @@ def why_implausible() -> dict[tuple[str, str, str, str], str]:
     reasons: dict[tuple[str, str, str, str], str] = {}
     for at, cell in _cells(lexicon):
         if at not in plausible:
-            said = next((e.reason for e in lexicon.exclusions if e.hits(cell)), "")
-            reasons[(cell["specialty"], cell["condition_type"], cell["age_group"], cell["visit_context"])] = said
+            reason = next((e.reason for e in lexicon.exclusions if e.hits(cell)), "")
+            reasons[(cell["specialty"], cell["condition_type"], cell["age_group"], cell["visit_context"])] = reason
     return reasons

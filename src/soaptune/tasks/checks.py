@@ -24,7 +24,7 @@ def check(
     rubric: Mapping[str, str],
     schema: Mapping[str, Any],
     model: type[BaseModel] | None,
-    hooks: Mapping[str, str | None],
+    hooks: Mapping[str, str],
 ) -> list[Violation]:
     """Finds what is wrong with a task.
 
@@ -71,7 +71,7 @@ def check(
         *_constrained(schema),
         *_columns(inputs, outputs),
         *_rubric(rubric, outputs),
-        *(each for at, path in hooks.items() if path is not None for each in check_hook(path, at=at)),
+        *(each for at, path in hooks.items() for each in check_hook(path, at=at)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What constrained decoding can keep an answer to: which JSON Schemas, and how they are said to the grammar library.
+"""What constrained decoding can keep an answer to: which JSON Schemas, and their form for the grammar library.
 
 Pure Python over JSON Schema, so that `Task.check` finds a field that would fail at deployment where neither torch nor
 the grammar library is installed. A contract test shows that what passes here works in the real grammar.

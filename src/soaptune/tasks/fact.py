@@ -1,4 +1,4 @@
-"""Facts: the statements of an example, each with the place where the input says it."""
+"""Facts: the statements of an example, each with its place in the input."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Fact(Config):
     value: str
     """The statement itself."""
     start: int = -1
-    """Where the input text begins to say it, in characters; -1 when unknown."""
+    """Where it begins in the input text, in characters; -1 when unknown."""
     end: int = -1
     """Where the input text ends saying it (exclusive), in characters; -1 when unknown."""
     source: str = ""
-    """The input field that says it; empty when unknown."""
+    """The input field that has it; empty when unknown."""
 
 
 def facts_type() -> Any:

@@ -10,9 +10,44 @@ import importlib
 from collections.abc import Iterable
 from typing import Any, cast
 
+from typing_extensions import TypedDict
+
+from soaptune.common.wording import did_you_mean
 from soaptune.errors import ConfigError, Violation
 
-__all__ = ["check_hook", "load_hook", "load_lexicon"]
+__all__ = ["Hooks", "check_hook", "given_hooks", "load_hook", "load_lexicon"]
+
+
+class Hooks(TypedDict, total=False):
+    """The hooks that a task can have: arguments of `Task`, and entries of ``hooks`` in a task and in its spec."""
+
+    generator: str | None
+    """The class that makes examples from templates; see `soaptune.generation.protocol.ExampleGenerator`."""
+    lexicon: str | None
+    """A function without arguments that gives the terms which an answer must not invent."""
+
+
+def given_hooks(hooks: object) -> dict[str, str]:
+    """The hooks that a task has, by name.
+
+    Args:
+        hooks: The mapping as it was given, with None for a hook that the task does not have.
+
+    Raises:
+        ValueError: There is no hook of a name, or one is not text.
+    """
+    if not isinstance(hooks, dict):
+        raise ValueError("a task's hooks are a mapping from names to import paths")
+    known = tuple(Hooks.__annotations__)
+    found: dict[str, str] = {}
+    for name, path in cast("dict[Any, Any]", hooks).items():
+        if name not in known:
+            raise ValueError(f"a task has no hook {name!r}{did_you_mean(str(name), known)}")
+        if isinstance(path, str):
+            found[name] = path
+        elif path is not None:
+            raise ValueError(f"the hook {name!r} is an import path, such as 'package.module:Name'")
+    return found
 
 
 def check_hook(path: str, *, at: str) -> list[Violation]:

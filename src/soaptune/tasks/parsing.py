@@ -1,4 +1,4 @@
-"""From a model's answer to the task's output, or to an error that says what is wrong with it.
+"""From a model's answer to the task's output, or to an error that names what is wrong with it.
 
 Parsing is strict: the answer is one JSON object and nothing else, since what is let through here is what a service
 gives its callers. `CODES` lists what can be wrong, in the order in which it is looked for; an answer with several
@@ -102,10 +102,10 @@ def parse(spec: TaskSpec, text: str) -> dict[str, Any]:
         text: What the model wrote.
 
     Returns:
-        The output as a mapping of its fields, as the JSON says it: nothing is converted, no default filled in.
+        The output as a mapping of its fields, as the JSON has it: nothing is converted, no default filled in.
 
     Raises:
-        AnswerError: The answer is no valid output; `CODES` says what its ``code`` can be.
+        AnswerError: The answer is no valid output; its ``code`` is one of `CODES`.
     """
     value = decode(text)
     faults = find_faults(spec.output_schema, value)

@@ -1,4 +1,4 @@
-"""The JSON Schema of an answer: what the model's class says, closed, and without what changes no answer."""
+"""The JSON Schema of an answer: that of the model's class, closed, and without what changes no answer."""
 
 from __future__ import annotations
 

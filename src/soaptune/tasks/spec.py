@@ -13,6 +13,7 @@ from soaptune.common.fingerprint import fingerprint
 from soaptune.config import Config
 from soaptune.errors import DataError
 from soaptune.tasks.canonical import canonical, canonical_fields, jsonable
+from soaptune.tasks.hooks import given_hooks
 from soaptune.tasks.schema import resolved
 
 __all__ = ["RESERVED_COLUMNS", "HasSpec", "TaskSpec", "as_spec", "json_types"]
@@ -49,8 +50,25 @@ class TaskSpec(Config):
     """The fields that the user template is filled with."""
     rubric: dict[str, str] = Field(default_factory=dict)
     """What a good value of each output field is, for judges."""
-    lexicon: str | None = None
-    """Import path of a function that gives the terms which an answer must not invent."""
+    hooks: dict[str, str] = Field(default_factory=dict)
+    """What the task brings along as code: the import path of each of its `soaptune.tasks.hooks.Hooks`, by name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hooks_of_the_first_release(cls, data: Any) -> Any:
+        """The first release wrote each hook as a field beside the others."""
+        if not isinstance(data, dict):
+            return data
+        given = cast("dict[str, Any]", data)
+        beside = {name: given[name] for name in ("generator", "lexicon") if name in given}
+        if not beside or "hooks" in given:
+            return given
+        return {**{name: value for name, value in given.items() if name not in beside}, "hooks": beside}
+
+    @field_validator("hooks", mode="before")
+    @classmethod
+    def _known_hooks(cls, value: Any) -> Any:
+        return given_hooks(value)
 
     @field_validator("name")
     @classmethod
@@ -82,8 +100,8 @@ class TaskSpec(Config):
 
     @property
     def fingerprint(self) -> str:
-        """``"sha256:<hex>"`` over all of this spec but its `lexicon`, which no prompt and no answer is made of."""
-        return fingerprint(self.model_dump(mode="json", exclude={"lexicon"}))
+        """``"sha256:<hex>"`` over all of this spec but its `hooks`, which no prompt and no answer is made of."""
+        return fingerprint(self.model_dump(mode="json", exclude={"hooks"}))
 
     def field_schema(self, field: str) -> dict[str, Any]:
         """The JSON Schema of one output field, with the definitions it may refer to."""
@@ -105,7 +123,7 @@ class TaskSpec(Config):
         return bool(self.types(field) & {"string", "any"})
 
     def types(self, field: str) -> set[str]:
-        """The JSON types that a value of an output field may have; ``"any"`` where the schema does not say."""
+        """The JSON types that a value of an output field may have; ``"any"`` where the schema leaves it open."""
         return json_types(self.field_schema(field), self.output_schema)
 
     def encode(self, field: str, value: Any) -> str:
@@ -171,7 +189,7 @@ class TaskSpec(Config):
 
 @runtime_checkable
 class HasSpec(Protocol):
-    """Anything that is a task: it can say itself as a `TaskSpec`."""
+    """Anything that is a task: it has a form as pure data, a `TaskSpec`."""
 
     def spec(self) -> TaskSpec:
         """The task as pure data."""
@@ -184,7 +202,7 @@ def as_spec(task: TaskSpec | HasSpec) -> TaskSpec:
 
 
 def json_types(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> set[str]:
-    """The JSON types that a schema allows, as far as its keywords say; ``"any"`` where they do not."""
+    """The JSON types that a schema's keywords allow; ``"any"`` where they leave it open."""
     if depth > 16:  # a definition that refers to itself
         return {"any"}
     schema = resolved(schema, root)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import CoreSchema, core_schema
+from typing_extensions import Unpack
 
 from soaptune.errors import AnswerError, ConfigError, DataError, Violation
 from soaptune.tasks import checks, parsing, rendering
 from soaptune.tasks.canonical import jsonable
+from soaptune.tasks.hooks import Hooks, given_hooks
 from soaptune.tasks.schema import answer_schema
 from soaptune.tasks.spec import TaskSpec
 from soaptune.tasks.validation import Fault, names_of
@@ -31,9 +33,9 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 class Task(Generic[OutT]):
     """What a model must learn: from the input fields of a row to a typed output, written as JSON.
 
-    A task is frozen and equal to another one that says the same, class or not: into a job it travels as its `spec`,
+    A task is frozen and equal to another one of the same content, class or not: into a job it travels as its `spec`,
     pure data, and works there as `Task.from_spec` without the class, so the class may be defined in a script or in a
-    notebook. In a config it is saved as its spec with its hooks; `bind` gives the class back.
+    notebook. In a config it is saved as its spec; `bind` gives the class back.
 
         class Booking(pydantic.BaseModel):
             people: int
@@ -54,20 +56,20 @@ class Task(Generic[OutT]):
         user_template: The user message with a ``{field}`` for each input field; ``{{`` and ``}}`` are braces.
         output: A Pydantic model; its fields are the keys of the answer, in this order.
         rubric: For each output field what makes a value of it good, for judges.
-        generator: Import path of the class that makes examples from templates, or None.
-        lexicon: Import path of a function without arguments that gives the terms which an answer must not invent, or
-            None. An evaluation looks for them beside the facts of the data.
+        **hooks: What the task brings along as code, each as an import path or None. ``generator``: the class that makes
+            examples from templates. ``lexicon``: a function without arguments that gives the terms which an answer
+            must not invent; an evaluation looks for them beside the facts of the data.
 
     Raises:
-        ConfigError: ``output`` is not a Pydantic model, or its JSON Schema cannot be made. All else is left to `check`.
+        ConfigError: ``output`` is not a Pydantic model, its JSON Schema cannot be made, or there is no hook of a name.
+            All else is left to `check`.
     """
 
     name: str
     system_prompt: str
     user_template: str
     rubric: dict[str, str]
-    generator: str | None
-    lexicon: str | None
+    hooks: dict[str, str]
     _model: type[BaseModel] | None
     _schema: dict[str, Any]
 
@@ -79,39 +81,33 @@ class Task(Generic[OutT]):
         user_template: str,
         output: type[ModelT],
         rubric: Mapping[str, str],
-        generator: str | None = None,
-        lexicon: str | None = None,
+        **hooks: Unpack[Hooks],
     ) -> None:
         self.__dict__.update(
             name=name,
             system_prompt=system_prompt,
             user_template=user_template,
             rubric=dict(rubric),
-            generator=generator,
-            lexicon=lexicon,
+            hooks=_hooks(hooks),
             _model=output,
             _schema=_schema_of(output),
         )
 
     @classmethod
-    def from_spec(
-        cls, spec: TaskSpec, *, generator: str | None = None, lexicon: str | None = None
-    ) -> Task[dict[str, Any]]:
+    def from_spec(cls, spec: TaskSpec, **hooks: Unpack[Hooks]) -> Task[dict[str, Any]]:
         """Makes a task from pure data, as a job does.
 
         Args:
             spec: What `spec` of another task gave.
-            generator: The hook of that name, which a spec does not carry.
-            lexicon: The hook of that name; the spec's own when None.
+            **hooks: Hooks in place of the spec's own, as `Task` takes them.
 
         Returns:
             A task whose output is a mapping of its fields, validated with jsonschema.
         """
         task = cast("Task[dict[str, Any]]", object.__new__(Task))
-        parts = {name: getattr(spec, name) for name in ("name", "system_prompt", "user_template", "rubric")}
-        spec = spec.replace(lexicon=lexicon) if lexicon else spec
-        hooks = {"generator": generator, "lexicon": spec.lexicon}
-        task.__dict__.update(**parts, **hooks, _model=None, _schema=spec.output_schema, _spec=spec)
+        spec = spec.replace(hooks={**spec.hooks, **_hooks(hooks)}) if hooks else spec
+        parts = {name: getattr(spec, name) for name in ("name", "system_prompt", "user_template", "rubric", "hooks")}
+        task.__dict__.update(**parts, _model=None, _schema=spec.output_schema, _spec=spec)
         return task
 
     def bind(self, output: type[ModelT]) -> Task[ModelT]:
@@ -135,8 +131,7 @@ class Task(Generic[OutT]):
             user_template=self.user_template,
             output=output,
             rubric=self.rubric,
-            generator=self.generator,
-            lexicon=self.lexicon,
+            **cast("Hooks", self.hooks),
         )
 
     @property
@@ -162,7 +157,7 @@ class Task(Generic[OutT]):
         """The task as pure data.
 
         Raises:
-            ConfigError: The task cannot work; `check` says all that is wrong with it.
+            ConfigError: The task cannot work; `check` lists all that is wrong with it.
         """
         return self._spec
 
@@ -173,7 +168,7 @@ class Task(Generic[OutT]):
     def answer(self, outputs: Mapping[str, Any] | OutT) -> str:
         """The JSON text that the model must write; see `soaptune.tasks.rendering.answer`.
 
-        With the class, its own validators have their say too.
+        With the class, its own validators are asked too.
         """
         text = rendering.answer(self.spec(), cast("Mapping[str, Any] | BaseModel", outputs))
         if self._model is None:
@@ -209,7 +204,7 @@ class Task(Generic[OutT]):
         """Reads a model's answer.
 
         The JSON Schema decides first, with the class or without it, so both give the same code; the class then checks
-        what a schema cannot say (its own validators, formats), in Pydantic's strict mode.
+        what a schema cannot express (its own validators, formats), in Pydantic's strict mode.
 
         Args:
             text: What the model wrote, and nothing else.
@@ -251,7 +246,7 @@ class Task(Generic[OutT]):
             rubric=self.rubric,
             schema=self._schema,
             model=self._model,
-            hooks={"generator": self.generator, "lexicon": self.lexicon},
+            hooks=self.hooks,
         )
 
     @cached_property
@@ -264,7 +259,7 @@ class Task(Generic[OutT]):
             output_fields=self.output_fields,
             input_fields=self.input_fields,
             rubric=self.rubric,
-            lexicon=self.lexicon,
+            hooks=self.hooks,
         )
 
     def _content(self) -> tuple[Any, ...]:
@@ -290,7 +285,7 @@ class Task(Generic[OutT]):
         return f"Task[{self.output.__name__}](name={self.name!r}, {fields})"
 
     def _saved(self) -> dict[str, Any]:
-        return {**self.spec().model_dump(mode="json"), **({"generator": self.generator} if self.generator else {})}
+        return self.spec().model_dump(mode="json")
 
     @classmethod
     def _load(cls, value: Any) -> Task[Any]:
@@ -300,11 +295,7 @@ class Task(Generic[OutT]):
             return Task.from_spec(value)
         if not isinstance(value, dict):
             raise ValueError(_not_a_task(value))
-        saved = cast("dict[str, Any]", value)
-        if not isinstance(saved.get("generator", ""), str):
-            raise ValueError("a task's hooks are import paths")
-        spec = TypeAdapter(TaskSpec).validate_python({k: v for k, v in saved.items() if k != "generator"})
-        return Task.from_spec(spec, generator=saved.get("generator"))
+        return Task.from_spec(TypeAdapter(TaskSpec).validate_python(value))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -314,6 +305,13 @@ class Task(Generic[OutT]):
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"type": "object", "title": "Task"}
+
+
+def _hooks(given: Hooks) -> dict[str, str]:
+    try:
+        return given_hooks(given)
+    except ValueError as error:
+        raise ConfigError(f"Task: {error}") from error
 
 
 def _schema_of(output: type[BaseModel]) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def _faults(error: ValidationError) -> list[Fault]:
     if keyword in ("anyOf", "oneOf") and error.context:
         return _branch_faults(error, place)
     if keyword in ("required", "dependentRequired"):
-        # jsonschema reports each missing name by itself and says which one only in its message.
+        # jsonschema reports each missing name by itself, and the name only in its message.
         wanted = cast("list[str]", error.validator_value) if keyword == "required" else []
         given = cast("dict[str, Any]", error.instance)
         missing = [Fault("missing-field", [*place, name]) for name in wanted if name not in given]

@@ -248,6 +248,48 @@ def test_typed_columns_of_a_users_table_are_read_as_in_a_file(backend: Snowflake
         ]
 
 
+class Visit(BaseModel):
+    title: str
+    people: str | None
+    tags: list[str]
+    note: str = "none"
+    size: int = 1
+
+
+def test_a_missing_column_stands_for_its_default_as_in_a_file(backend: SnowflakeBackend, tmp_path: Path) -> None:
+    rubric = dict.fromkeys(Visit.model_fields, "right")
+    task = Task(name="v", system_prompt="", user_template="{ticket} {place}", output=Visit, rubric=rubric)
+    backend.session().sql(
+        "CREATE TABLE BARE AS SELECT 'a' AS ID, 't' AS TICKET, 'x' AS TITLE, CAST(NULL AS VARCHAR) AS PEOPLE "
+        "UNION ALL SELECT 'b', 'u', 'y', '7'"
+    ).collect()
+    rows = [
+        {"id": "a", "ticket": "t", "title": "x", "people": None},
+        {"id": "b", "ticket": "u", "title": "y", "people": "7"},
+    ]
+    with pytest.raises(DataError, match="no column 'place'"):
+        backend.load_dataset("BARE", task=task)
+    with pytest.raises(DataError, match="no column 'SIZES'"):
+        backend.load_dataset("BARE", task=task, allow_empty=["place", "tags"], columns={"size": "SIZES"})
+    data = backend.load_dataset("BARE", task=task, allow_empty=["place", "tags"], on_bad_row="ledger")
+    file = Dataset.load(rows, task=task, allow_empty=["place", "tags"], into=tmp_path / "file")
+    assert data.counts == file.counts
+    for there in (data, backend.save(data, name="bare copy"), data.download(tmp_path / "down"), data.deduplicate()):
+        assert there.table("train").select(["id", *task.spec().fields]).to_pylist() == file.table("train").to_pylist()
+    assert data.download(tmp_path / "again").fingerprint == file.fingerprint
+
+
+def test_rows_that_lack_a_field_leave_and_those_with_a_default_stay(backend: SnowflakeBackend) -> None:
+    rubric = dict.fromkeys(Visit.model_fields, "right")
+    task = Task(name="v", system_prompt="", user_template="{ticket}", output=Visit, rubric=rubric)
+    backend.session().sql(
+        "CREATE TABLE PART AS SELECT 'a' AS ID, 't' AS TICKET, 'x' AS TITLE, 'p' AS PEOPLE, ' ' AS NOTE, '[]' AS TAGS "
+        "UNION ALL SELECT 'b', NULL, 'y', NULL, 'n', '[]'"
+    ).collect()
+    data = backend.load_dataset("PART", task=task, on_bad_row="ledger")
+    assert data.table("train").column("id").to_pylist() == ["a"]
+
+
 def test_a_users_table_is_never_replaced_by_accident(backend: SnowflakeBackend, small: Dataset) -> None:
     backend.session().sql("CREATE TABLE MINE_TRAIN AS SELECT 1 AS X").collect()
     with pytest.raises(DataError, match="MINE_TRAIN already"):

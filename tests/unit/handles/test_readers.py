@@ -170,6 +170,53 @@ def test_a_loaded_dataset_exported_as_json_lines_loads_as_the_same(
     assert again.fingerprint == data.fingerprint
 
 
+EXPORTS: dict[str, Callable[[Dataset, Path], object]] = {
+    "file": lambda data, _: Path(data.path) / "train.parquet",  # type: ignore[attr-defined]
+    "table": lambda data, _: data.table("train"),
+    "frame": lambda data, _: data["train"].to_pandas(),
+    "saved": lambda data, _: data["train"],
+    "parquet": lambda data, path: (data["train"].to_parquet(path / "out.parquet"), path / "out.parquet")[1],
+    "jsonl": lambda data, path: (data["train"].to_json(path / "out.jsonl"), path / "out.jsonl")[1],
+    "csv": lambda data, path: (data["train"].to_csv(path / "out.csv"), path / "out.csv")[1],
+}
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+@pytest.mark.parametrize("people", [["7", None, '"x"', "null", ""], [None, None], ["seven"]])
+def test_a_dataset_s_own_rows_load_as_the_same(tmp_path: Path, export: str, people: list[str | None]) -> None:
+    rows = [{**ORDER, "people": text} for text in people]
+    data = Dataset.load(write(tmp_path / "a.jsonl", rows), task=ORDERS, into=tmp_path / "data")
+    again = Dataset.load(EXPORTS[export](data, tmp_path), task=ORDERS, into=tmp_path / "again")
+    assert again.fingerprint == data.fingerprint
+
+
+class Count(BaseModel):
+    count: int
+    note: str | int
+
+
+COUNTS = Task(name="n", system_prompt="", user_template="{text}", output=Count, rubric={})
+
+
+@pytest.mark.parametrize(("note", "stored"), [(5, "5"), ("5", '"5"')])
+def test_a_dataset_s_own_file_is_known_where_its_texts_do_not_show_it(
+    tmp_path: Path, note: object, stored: str
+) -> None:
+    data = Dataset.load([{"text": "t", "count": 3, "note": note}], task=COUNTS, into=tmp_path / "data")
+    again = Dataset.load(tmp_path / "data" / "train.parquet", task=COUNTS, into=tmp_path / "again")
+    assert again.fingerprint == data.fingerprint
+    assert again["train"]["note"][:] == [stored]
+
+
+def test_a_dataset_s_own_table_with_a_column_of_other_texts_is_read_as_these(tmp_path: Path) -> None:
+    data = Dataset.load([{**ORDER, "people": None}] * 2, task=ORDERS, into=tmp_path / "data")
+    table = data.table("train")
+    place = table.column_names.index("people")
+    other = table.set_column(place, "people", pa.array(["two", '"two"']))
+    with pytest.raises(DataError, match="column 'table': allowed are '1', '2'"):
+        Dataset.load(other, task=ORDERS)
+
+
 class Item(BaseModel):
     name: str
     price: float

@@ -20,7 +20,7 @@ from soaptune.config import Config
 from soaptune.errors import ConfigError, DataError
 from soaptune.soap.prompt import SYSTEM_PROMPT
 from soaptune.tasks import SOAP, SOAPNote, Task, load_hook, rendering
-from soaptune.tasks.hooks import load_lexicon
+from soaptune.tasks.hooks import Hooks, load_lexicon
 from soaptune.tasks.spec import TaskSpec
 
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -61,17 +61,35 @@ def test_the_soap_task_has_nothing_to_mend_and_a_short_prompt() -> None:
 
 
 def test_the_soap_lexicon_names_drugs_and_allergens() -> None:
-    assert SOAP.lexicon is not None
-    assert {"ibuprofen", "penicillin", "allopurinol", "escitalopram"} <= set(load_lexicon(SOAP.lexicon))
+    assert {"ibuprofen", "penicillin", "allopurinol", "escitalopram"} <= set(load_lexicon(SOAP.hooks["lexicon"]))
 
 
-def test_a_task_s_lexicon_travels_with_its_spec_and_changes_no_fingerprint() -> None:
+def test_a_task_s_hooks_travel_with_its_spec_and_change_no_fingerprint() -> None:
     spec = SOAP.spec()
-    assert spec.lexicon == SOAP.lexicon
-    assert Task.from_spec(spec).lexicon == SOAP.lexicon
+    assert set(spec.hooks) == set(Hooks.__annotations__)
+    assert Task.from_spec(spec).hooks == spec.hooks == SOAP.hooks == SOAP.bind(SOAPNote).hooks
     other = Task.from_spec(spec, lexicon="mine.words:terms")
-    assert other.lexicon == other.spec().lexicon == "mine.words:terms"
-    assert other.spec().fingerprint == spec.fingerprint == spec.replace(lexicon=None).fingerprint
+    assert other.hooks == other.spec().hooks == {**SOAP.hooks, "lexicon": "mine.words:terms"}
+    assert other.spec().fingerprint == spec.fingerprint == spec.replace(hooks={}).fingerprint
+
+
+def test_a_hook_that_is_none_is_not_there() -> None:
+    assert plan_task(generator=None, lexicon="mine.words:terms").hooks == {"lexicon": "mine.words:terms"}
+
+
+def test_a_hook_of_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"no hook 'lexikon' \(did you mean 'lexicon'\?"):
+        plan_task(lexikon="mine.words:terms")
+    with pytest.raises(ConfigError, match="no hook 'validator'"):
+        SOAP.spec().replace(hooks={"validator": "mine.words:check"})
+
+
+@pytest.mark.parametrize("old", [{"lexicon": "mine.words:terms"}, {"lexicon": None}, {"generator": "mine.g:G"}])
+def test_a_task_that_the_first_release_wrote_opens(old: dict[str, str | None]) -> None:
+    written = {name: value for name, value in SOAP.spec().model_dump(mode="json").items() if name != "hooks"}
+    hooks = {name: path for name, path in old.items() if path is not None}
+    assert TaskSpec.model_validate({**written, **old}) == SOAP.spec().replace(hooks=hooks)
+    assert Step.model_validate({"task": {**written, **old}}).task.hooks == hooks
 
 
 def lexicon_of(value: object) -> object:
@@ -256,7 +274,7 @@ def test_stored_text_that_is_no_json_is_refused() -> None:
 
 
 def test_a_task_from_its_spec_is_the_same_task() -> None:
-    again = Task.from_spec(TaskSpec.model_validate_json(SOAP.spec().model_dump_json()), generator=SOAP.generator)
+    again = Task.from_spec(TaskSpec.model_validate_json(SOAP.spec().model_dump_json()))
     assert again == SOAP
     assert hash(again) == hash(SOAP)
     assert again.spec().fingerprint == SOAP.spec().fingerprint
@@ -309,13 +327,13 @@ def test_a_config_saves_a_task_with_its_hooks_and_the_class_is_bound_again() -> 
     assert step.task is SOAP
     again = Step.model_validate_json(step.model_dump_json())
     assert again == step
-    assert (again.task.generator, again.task.lexicon) == (SOAP.generator, SOAP.lexicon)
+    assert again.task.hooks == SOAP.hooks
     assert again.task.bind(SOAPNote).parse(SOAP.answer(NOTE)) == NOTE
     assert Step(task=SOAP.spec()).task == SOAP  # type: ignore[arg-type]
     assert Step.model_json_schema()["properties"]["task"]["type"] == "object"
 
 
-@pytest.mark.parametrize("value", [3, {"name": "x"}, {**SOAP.spec().model_dump(), "generator": 3}])
+@pytest.mark.parametrize("value", [3, {"name": "x"}, {**SOAP.spec().model_dump(), "hooks": {"generator": 3}}])
 def test_a_config_refuses_what_is_no_task(value: object) -> None:
     with pytest.raises(ConfigError):
         Step(task=value)  # type: ignore[arg-type]

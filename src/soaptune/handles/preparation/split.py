@@ -115,21 +115,21 @@ def split_table(
 
 
 def _place(families: Sequence[Sequence[int]], targets: Mapping[str, int], total: int) -> dict[str, list[int]]:
-    """Gives each family, the largest first, to the split that is furthest from its size and has room for it."""
-    room = {name: size for name, size in targets.items() if size > 0}
-    nothing_left_over = sum(room.values()) == total
+    """Gives each family, the largest first, to the split that is furthest from its size and it fits into."""
+    free = {name: size for name, size in targets.items() if size > 0}
+    nothing_left_over = sum(free.values()) == total
     placed: dict[str, list[int]] = {}
     for rows in families:
-        fitting = [name for name in room if room[name] >= len(rows)]
+        fitting = [name for name in free if free[name] >= len(rows)]
         if fitting:
-            name = max(fitting, key=lambda n: room[n] / targets[n])
+            name = max(fitting, key=lambda n: free[n] / targets[n])
         elif nothing_left_over:
-            name = max(room, key=lambda n: room[n])
+            name = max(free, key=lambda n: free[n])
         else:
             name = ""
         placed.setdefault(name, []).extend(rows)
         if name:
-            room[name] -= len(rows)
+            free[name] -= len(rows)
     return placed
 
 

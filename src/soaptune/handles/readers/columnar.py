@@ -10,6 +10,7 @@ from soaptune.common.arrow import Table, arrow, ipc, parquet
 from soaptune.common.lazy import optional
 from soaptune.errors import DataError
 from soaptune.handles.readers.rows import RawRows
+from soaptune.handles.writing import STORED
 
 __all__ = ["hugging_face_rows", "read_arrow", "read_parquet", "read_saved", "table_rows"]
 
@@ -84,7 +85,7 @@ def table_rows(file: str, read: Callable[[], Table], form: str) -> RawRows:
         DataError: It cannot be read, or has two columns of one name.
     """
     try:
-        table = read().replace_schema_metadata(None)
+        table = read()
     except (OSError, ValueError, LookupError, NotImplementedError, TypeError) as error:
         # pyarrow's errors are among these. Its words speak of bytes and offsets, which help nobody here.
         raise DataError(f"{file} cannot be read as {form}; it is cut off, broken or of another format.") from error
@@ -92,4 +93,5 @@ def table_rows(file: str, read: Callable[[], Table], form: str) -> RawRows:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise DataError(f"{file} has the column {twice[0]!r} twice.")
-    return RawRows(file, columns=dict.fromkeys(names), table=table)
+    stored = STORED.items() <= (table.schema.metadata or {}).items()
+    return RawRows(file, columns=dict.fromkeys(names), table=table.replace_schema_metadata(None), stored=stored)

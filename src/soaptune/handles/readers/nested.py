@@ -69,7 +69,7 @@ def _array(rows: RawRows, column: str, root: str, path: Sequence[str], values: S
 
 
 def _as_object(value: Any) -> Any:
-    """A value that says an object or a list as JSON text, as that."""
+    """The object or list whose JSON text a value is; any other value as it is."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             return json.loads(value)

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from soaptune.common.arrow import Table, arrow
 from soaptune.common.wording import did_you_mean
 from soaptune.errors import AnswerError, DataError
+from soaptune.handles.readers.stored import decoded_outputs
 from soaptune.handles.readers.values import (
     BAD,
     MISSING,
@@ -46,6 +47,8 @@ class RawRows:
     """Why a row could not be read, by its index."""
     typed: bool = True
     """Whether the values have types of their own; those of CSV are cells of text."""
+    stored: bool = False
+    """Whether the source has the mark of a dataset's own files, in which outputs that are no strings are JSON text."""
 
     @property
     def form(self) -> Form:
@@ -161,7 +164,7 @@ def well_formed(
     Args:
         rows: The file's rows.
         wanted: Which column is which.
-        task: The task; where it has its class, the class's own validators have their say.
+        task: The task; where it has its class, the class's own validators are asked too.
         split: The split the file becomes, for the ids that are made.
         bad_rows: Whether a row that cannot be used is an error.
         first: How many rows of the split came before these, for the ids that are made.
@@ -175,10 +178,13 @@ def well_formed(
     spec = as_spec(task)
     places = _places(rows, wanted, spec)
     bad = dict(rows.bad)
-    found: dict[str, list[Any]] = {}
+    found = {
+        name: [MISSING] * rows.count if column is None else list(rows.values(column)) for name, column in places.items()
+    }
+    decoded = decoded_outputs(found, spec, marked=rows.stored, skip=rows.bad)
+    found.update(decoded)
     for name, column in places.items():
-        check = _check_for(name, spec, wanted, rows.form)
-        found[name] = [MISSING] * rows.count if column is None else list(rows.values(column))
+        check = _check_for(name, spec, wanted, "values" if name in decoded else rows.form)
         for index, value in enumerate(found[name]):
             if index in rows.bad:
                 continue

@@ -1,4 +1,4 @@
-"""Checks of single values: each gives the value as it is stored, or says what is wrong without quoting it.
+"""Checks of single values: each gives the value as it is stored, or what is wrong without quoting it.
 
 A value of a source with types (JSON, Parquet, Arrow, Python) keeps its type: a string is never read again as something
 else, but for a list or an object that stands as JSON text where no string could stand. A cell of a source without types
@@ -253,7 +253,7 @@ def group_check(value: Any) -> tuple[str | None, str]:
 
 
 def facts_check(value: Any) -> tuple[list[dict[str, Any]], str]:
-    """The check of a row's facts: a list of objects with the fields of `Fact`, or JSON text that says one."""
+    """The check of a row's facts: a list of objects with the fields of `Fact`, or the JSON text of one."""
     wrong = "a list of facts (field, kind, value, and where known start, end, source) is needed"
     if value is MISSING or value is None or value == "":
         return [], ""
@@ -268,9 +268,9 @@ def facts_check(value: Any) -> tuple[list[dict[str, Any]], str]:
     for item in cast("list[Any]", value):
         if not isinstance(item, dict):
             return [], wrong
-        said = {key: part for key, part in cast("dict[str, Any]", item).items() if part is not None}
+        given = {key: part for key, part in cast("dict[str, Any]", item).items() if part is not None}
         try:
-            facts.append(Fact(**said).model_dump())
+            facts.append(Fact(**given).model_dump())
         except (ConfigError, TypeError):
             return [], wrong
     return facts, ""

@@ -88,7 +88,7 @@ def evaluate(plan: EvalPayload, place: Place, output: Path) -> EvalReport:
     score_base = model is not None and settings.base and plan.base is not None
 
     progress = Progress(output, total=len(rows), unit="examples")
-    terms, lexicon_notes = _lexicon(spec.lexicon or data.task.lexicon)
+    terms, lexicon_notes = _lexicon({**data.task.hooks, **spec.hooks}.get("lexicon"))
     runner = _Runner(plan, spec, rows, examples, Vocabulary([*values, *terms]), progress)
     # The base model first: when it cannot be had, that is known before any time is spent.
     base = None

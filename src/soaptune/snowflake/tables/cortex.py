@@ -110,7 +110,7 @@ def ask(
         parameters: Its parameters.
         schema: The JSON Schema that the model is held to; None lets it write freely.
         on_progress: Gets how many prompts are done.
-        details: Whether what is stored says why a prompt failed: in place of the answer a JSON object with ``value``
+        details: Whether the reason is stored why a prompt failed: in place of the answer a JSON object with ``value``
             and ``error``. Such a prompt counts as answered.
 
     Raises:
@@ -168,7 +168,7 @@ def response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def constant(value: Any) -> str:
-    """A value that JSON can say as a constant of SQL."""
+    """A JSON value as a constant of SQL."""
     if isinstance(value, Mapping):
         pairs = cast("Mapping[str, Any]", value)
         return "{" + ", ".join(f"{literal(str(key))}: {constant(item)}" for key, item in pairs.items()) + "}"

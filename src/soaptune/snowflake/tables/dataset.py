@@ -33,7 +33,7 @@ class TableDataset(Dataset):
     """A handle to a dataset in an account.
 
     Training, evaluation, splitting and de-duplication use it where it lies. `table`, ``dataset["train"]``, `facts` and
-    `download` bring rows to this process, and say so by their names.
+    `download` bring rows to this process, as their names have it.
     """
 
     def __init__(self, place: SchemaRef, source: Tables) -> None:
@@ -144,7 +144,7 @@ class TableDataset(Dataset):
         return f"SELECT {chosen} FROM ({query}) AS {quote('R')} ORDER BY {quote(ROW)}"
 
     def verify(self) -> None:
-        """Has the account hash all rows and checks that they are the ones the manifest speaks of; none is read here.
+        """Has the account hash all rows and checks that they are the ones that the manifest lists; none is read here.
 
         Raises:
             DataError: The rows are others than those that were written.
@@ -166,7 +166,7 @@ class TableDataset(Dataset):
             (``account-sha256:``), which only compares tables.
 
         Raises:
-            DataError: The folder holds something else, or the rows are not those that the manifest speaks of.
+            DataError: The folder holds something else, or the rows are not those that the manifest lists.
         """
         tables = {split: self.table(split) for split in self.splits}
         for split, table in tables.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from soaptune.common.fingerprint import fingerprint_table
@@ -10,6 +11,8 @@ from soaptune.common.wording import did_you_mean
 from soaptune.errors import DataError
 from soaptune.handles.dataset_manifest import DatasetManifest
 from soaptune.handles.location import Tables, TableSplit
+from soaptune.handles.readers.rows import wanted_columns
+from soaptune.handles.readers.values import MISSING, output_check
 from soaptune.handles.writing import fingerprint_splits, in_form
 from soaptune.snowflake.names import Name, literal, quote
 from soaptune.snowflake.tables import sql as tablesql
@@ -20,7 +23,7 @@ from soaptune.snowflake.tables.spec import ACCOUNT_FINGERPRINT, described, moved
 from soaptune.snowflake.tables.write import account_fingerprint
 from soaptune.tasks.spec import HasSpec, TaskSpec, as_spec
 
-__all__ = ["load_dataset", "open_dataset"]
+__all__ = ["Loading", "load_dataset", "open_dataset"]
 
 _SPLITS = ("train", "validation", "test")
 
@@ -29,7 +32,7 @@ def open_dataset(place: SchemaRef, name: str, *, task: TaskSpec | HasSpec | None
     """Opens the dataset of a name: one that soaptune wrote, or the user's tables ``<NAME>_TRAIN`` and so on.
 
     Args:
-        place: The schema, where the name says none.
+        place: The schema, where the name has none.
         name: The name that the tables begin with, as a person writes it, or that of a single table.
         task: The task; needed for tables that soaptune did not write.
 
@@ -54,7 +57,7 @@ def open_dataset(place: SchemaRef, name: str, *, task: TaskSpec | HasSpec | None
         )
     if task is None:
         raise DataError(f"The tables of {found.name} do not say which task they are for: pass task=.")
-    return load_dataset(place, tables, task=task, name=found.name)
+    return load_dataset(place, tables, Loading(task=task, columns={}, name=found.name))
 
 
 def _written(place: SchemaRef, name: Name, table: Name, task: TaskSpec | HasSpec | None) -> Tables:
@@ -77,89 +80,93 @@ def _written(place: SchemaRef, name: Name, table: Name, task: TaskSpec | HasSpec
     return source.replace(manifest=source.manifest.replace(task=spec))
 
 
-def load_dataset(
-    place: SchemaRef,
-    sources: str | Mapping[str, str],
-    *,
-    task: TaskSpec | HasSpec,
-    columns: Mapping[str, str] | None = None,
-    split: str = "train",
-    name: str = "",
-    on_bad_row: Literal["error", "ledger"] = "error",
-    allow_empty: Collection[str] = (),
-    synthetic: bool = False,
-    fingerprint: Literal["account", "rows"] = "account",
-) -> TableDataset:
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How rows in the account become a dataset: the options of `soaptune.snowflake.tables.store.TableStore`."""
+
+    task: TaskSpec | HasSpec
+    columns: Mapping[str, str]
+    name: str = ""
+    on_bad_row: Literal["error", "ledger"] = "error"
+    allow_empty: Collection[str] = ()
+    synthetic: bool = False
+    fingerprint: Literal["account", "rows"] = "account"
+
+
+def load_dataset(place: SchemaRef, sources: Mapping[str, str], how: Loading) -> TableDataset:
     """Makes a handle to rows in the account. They are checked, counted and hashed by SQL; none is read here.
 
     Args:
-        place: The schema, where a name says none.
-        sources: A table, a query or ``snow://dataset/<name>/versions/<version>`` (becomes one split), or a mapping
-            from split to one of them. A version of a Dataset is files, and is copied into a table once.
-        task: The task. Its fields are found in columns of the same name, capitals or not.
-        columns: The column for a field of the task (or for ``id``, ``group``, ``facts``), where it has another name.
-        split: The split that a single source becomes.
-        name: The name that tables derived from this dataset begin with; the first table's when empty.
-        on_bad_row: ``"error"`` raises where a row lacks a field, ``"ledger"`` leaves such rows out and notes them in
-            the row ledger.
-        allow_empty: Fields of the task that may be empty.
-        synthetic: Whether the examples are made up.
-        fingerprint: ``"account"`` has SQL hash the rows: one scan, no text leaves, and the fingerprint begins with
-            ``account-sha256:``. ``"rows"`` reads all rows into this process for the fingerprint that a folder with the
-            same rows has.
+        place: The schema, where a name has none.
+        sources: The table, query or version of a Dataset of each split. A version is files, and is copied into a table
+            once.
+        how: The options.
 
     Raises:
         DataError: A column is missing, rows lack a field, or an id stands twice.
         BackendError: Snowflake refused.
     """
-    spec = as_spec(task)
-    given = {split: sources} if isinstance(sources, str) else dict(sources)
-    if not given:
+    spec = as_spec(how.task)
+    wanted_columns(spec, how.columns, allow_empty=how.allow_empty, make_ids=False)
+    if not sources:
         raise DataError("The mapping from splits to tables is empty.")
+    parts = _ids(place, _matched(place, sources, spec, how), spec)
+    parts = _checked(place, parts, spec, how)
+    tables = [table_of(part) for part in parts.values()]
+    first = next((table for table in tables if table is not None), None)
+    lineage: dict[str, Any] = {"step": "load", "tables": {one: described(part) for one, part in parts.items()}}
+    if how.columns:
+        lineage["columns"] = dict(how.columns)
+    draft = Tables(
+        database=place.database,
+        db_schema=place.schema,
+        name=how.name or (first.name if first else "SOAPTUNE"),
+        splits=parts,
+        manifest=DatasetManifest(
+            fingerprint="", task=spec, counts={}, split_fingerprints={}, how=lineage, synthetic=how.synthetic
+        ),
+    )
+    return TableDataset(place, _measured(place, draft, exact=how.fingerprint == "rows"))
+
+
+def _matched(place: SchemaRef, sources: Mapping[str, str], spec: TaskSpec, how: Loading) -> dict[str, TableSplit]:
+    """Finds the columns of each split."""
+    absent = _absent(spec, how.allow_empty)
+    may_lack = [field for field in absent if field in how.allow_empty or spec.has_default(field)]
     parts: dict[str, TableSplit] = {}
-    for one, text in given.items():
+    for one, text in sources.items():
         part = find_source(place, text)
-        matched = match_columns(names_of(place, part), part, spec.fields, columns or {})
-        parts[one] = part.replace(columns=matched, values=_values(spec), absent=_absent(spec))
-    parts = _ids(place, parts, spec)
-    bad = {one: _lacking(place, one, part, spec, set(allow_empty)) for one, part in parts.items()}
+        matched = match_columns(names_of(place, part), part, spec.fields, how.columns, may_lack=may_lack)
+        parts[one] = part.replace(columns=matched, values=_values(spec), absent=absent)
+    return parts
+
+
+def _checked(place: SchemaRef, parts: Mapping[str, TableSplit], spec: TaskSpec, how: Loading) -> dict[str, TableSplit]:
+    """Has rows that lack a field left out, or refuses them."""
+    bad = {one: _lacking(place, one, part, spec) for one, part in parts.items()}
     for one, fields in bad.items():
-        if fields and on_bad_row == "error":
+        if fields and how.on_bad_row == "error":
             counted = ", ".join(f"{field} in {count:,}" for field, count in fields.items())
             raise DataError(
                 f"The split {one!r} has rows without a value: {counted}. Leave them out with on_bad_row='ledger', or "
                 f"allow it with allow_empty={sorted(fields)!r}."
             )
-    parts = {one: part.replace(complete=True) if bad[one] else part for one, part in parts.items()}
-    tables = [table_of(part) for part in parts.values()]
-    first = next((table for table in tables if table is not None), None)
-    how: dict[str, Any] = {"step": "load", "tables": {one: described(part) for one, part in parts.items()}}
-    if columns:
-        how["columns"] = dict(columns)
-    draft = Tables(
-        database=place.database,
-        db_schema=place.schema,
-        name=name or (first.name if first else "SOAPTUNE"),
-        splits=parts,
-        manifest=DatasetManifest(
-            fingerprint="", task=spec, counts={}, split_fingerprints={}, how=how, synthetic=synthetic
-        ),
-    )
-    return TableDataset(place, _measured(place, draft, exact=fingerprint == "rows"))
+    return {one: part.replace(complete=True) if bad[one] else part for one, part in parts.items()}
 
 
 def _values(spec: TaskSpec) -> tuple[str, ...]:
     return tuple(field for field in spec.output_fields if spec.may_be_text(field) and not spec.is_text(field))
 
 
-def _absent(spec: TaskSpec) -> dict[str, str]:
-    """What stands for nothing: a field's default, or null where it may be null."""
-    found: dict[str, str] = {}
+def _absent(spec: TaskSpec, allowed: Collection[str]) -> dict[str, str]:
+    """What stands for nothing, as in a file: a field's default, null, or what is empty where a field may be empty."""
+    found = {field: "" for field in spec.input_fields if field in allowed}
     for field in spec.output_fields:
-        if spec.has_default(field):
-            found[field] = spec.encode(field, spec.default(field))
-        elif "null" in spec.types(field):
-            found[field] = spec.encode(field, None)
+        if field in allowed or spec.has_default(field) or "null" in spec.types(field):
+            stored, problem = output_check(field, spec, may_be_empty=True, form="columns")(MISSING)
+            if problem:
+                raise DataError(f"allow_empty={[field]!r}: {problem}.")
+            found[field] = stored
     return found
 
 
@@ -187,11 +194,9 @@ def _ids(place: SchemaRef, parts: Mapping[str, TableSplit], spec: TaskSpec) -> d
     return made
 
 
-def _lacking(place: SchemaRef, split: str, part: TableSplit, spec: TaskSpec, allowed: set[str]) -> dict[str, int]:
-    fields = [field for field in spec.fields if field not in allowed and field not in part.absent]
-    unknown = sorted(allowed - set(spec.fields))
-    if unknown:
-        raise DataError(f"allow_empty speaks of {unknown[0]!r}, which is no field of the task.")
+def _lacking(place: SchemaRef, split: str, part: TableSplit, spec: TaskSpec) -> dict[str, int]:
+    """How many rows lack each field that nothing stands for."""
+    fields = [field for field in spec.fields if field not in part.absent]
     if not fields:
         return {}
     counts = ", ".join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from soaptune.common.fingerprint import fingerprint
@@ -27,7 +27,7 @@ def find_source(place: SchemaRef, text: str) -> TableSplit:
     """What a person means by a table's name, a query or the address of a Dataset's version; its columns are left open.
 
     Args:
-        place: The schema, where the name says none.
+        place: The schema, where the name has none.
         text: What was written.
 
     Raises:
@@ -77,7 +77,12 @@ def names_of(place: SchemaRef, part: TableSplit) -> list[str]:
 
 
 def match_columns(
-    names: list[str], part: TableSplit, fields: Sequence[str], given: Mapping[str, str]
+    names: list[str],
+    part: TableSplit,
+    fields: Sequence[str],
+    given: Mapping[str, str],
+    *,
+    may_lack: Collection[str] = (),
 ) -> dict[str, str]:
     """Finds the columns of a dataset among those of a table.
 
@@ -86,9 +91,11 @@ def match_columns(
         part: The table, for messages.
         fields: The fields that must be there.
         given: The columns that the user has named.
+        may_lack: Fields whose column may be missing, unless the user has named it.
 
     Returns:
-        For each column of the dataset its exact name in the table; the rest of the table under its own names.
+        For each column of the dataset its exact name in the table, empty for one that it may lack; the rest of the
+        table under its own names.
 
     Raises:
         DataError: A column is missing.
@@ -105,6 +112,8 @@ def match_columns(
         hit = next((option for option in (*options, *near) if option in names), None)
         if hit is not None:
             found[column] = hit
+        elif column in may_lack and not wanted:
+            found[column] = ""
         elif wanted or column in fields:
             raise DataError(
                 f"{table_of(part) or 'The query'} has no column {wanted or column!r}"

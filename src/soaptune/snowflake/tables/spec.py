@@ -54,7 +54,7 @@ def table_beside(source: Tables, suffix: str) -> Name:
 
 
 def read_tables(text: str) -> Tables:
-    """Reads what a manifest, a table of manifests or a job's record says of where a dataset lies.
+    """Reads where a dataset lies, as a manifest, a table of manifests or a job's record has it.
 
     Args:
         text: JSON. The first release put ``tables:`` before it.
@@ -86,7 +86,7 @@ def moved(source: Tables, database: str, schema: str) -> Tables:
     """The dataset whose manifest was found in a schema, which may have been cloned or renamed since it was written.
 
     Args:
-        source: What the manifest says.
+        source: The dataset as its manifest has it.
         database: The exact name of the database.
         schema: The exact name of the schema.
     """

@@ -61,6 +61,8 @@ def stored(column: str, source: TableSplit) -> str:
         source: The split.
     """
     own = source.columns[column]
+    if not own:
+        return literal(source.absent[column])
     value = f"TO_JSON(TO_VARIANT({quote(own)}))" if column in source.values else text(own)
     return f"COALESCE({value}, {literal(source.absent[column])})" if column in source.absent else value
 
@@ -79,7 +81,7 @@ def rows(split: str, source: TableSplit, *, fields: Sequence[str], columns: Iter
     by = (
         quote(source.order)
         if source.order
-        else ", ".join(text(known[column]) for column in ("id", *present, "group", "facts") if column in known)
+        else ", ".join(text(known[column]) for column in ("id", *present, "group", "facts") if known.get(column))
     )
     number = f"ROW_NUMBER() OVER (ORDER BY {by or '1'}) - 1"
     wanted: list[str] = [*known] if columns is None else [c for c in columns if c in known]
@@ -95,7 +97,7 @@ def rows(split: str, source: TableSplit, *, fields: Sequence[str], columns: Iter
     query = f"SELECT {', '.join(chosen)} FROM {relation(source)} AS {quote('T')}"
     if not source.complete:
         return query
-    lacking = " AND ".join(f"TRIM({quote(column)}) <> ''" for column in present)
+    lacking = " AND ".join(f"TRIM({quote(column)}) <> ''" for column in present if column not in source.absent)
     return f"SELECT * FROM ({query}) AS {quote('C')} WHERE {lacking or 'TRUE'}"
 
 

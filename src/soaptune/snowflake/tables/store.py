@@ -75,20 +75,18 @@ class TableStore(ABC):
             DataError: A column is missing, rows lack a field, or an id stands twice.
             BackendError: Snowflake refused.
         """
-        from soaptune.snowflake.tables.load import load_dataset
+        from soaptune.snowflake.tables.load import Loading, load_dataset
 
-        return load_dataset(
-            self.schema_ref,
-            source,
+        how = Loading(
             task=task,
-            columns=columns,
-            split=split,
+            columns=columns or {},
             name=name,
             on_bad_row=on_bad_row,
             allow_empty=allow_empty,
             synthetic=synthetic,
             fingerprint=fingerprint,
         )
+        return load_dataset(self.schema_ref, {split: source} if isinstance(source, str) else source, how)
 
     def save(self, dataset: Dataset, *, name: str, overwrite: bool = False) -> TableDataset:
         """Writes a dataset into tables under a name of your choice; `receive` chooses one by itself.

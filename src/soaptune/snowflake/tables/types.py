@@ -1,7 +1,7 @@
 """How columns of a dataset stand in a table: which SQL type they have, and how they come back as they were.
 
 Text stays text, whole numbers, numbers and booleans are what SQL calls so. Facts, lists and structs are JSON text
-(``PARSE_JSON(FACTS)`` opens them in SQL); dates, timestamps and decimals are text that says them.
+(``PARSE_JSON(FACTS)`` opens them in SQL); dates, timestamps and decimals are their text.
 """
 
 from __future__ import annotations

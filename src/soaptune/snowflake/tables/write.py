@@ -1,4 +1,4 @@
-"""A dataset written into tables, whole or not at all: the manifest's table, which is finished last, says which."""
+"""A dataset written into tables, whole or not at all: the manifest's table is finished last."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class WriteLock:
         tables = [name.name for split in source.splits.values() if (name := table_of(split)) is not None]
         there = place.there([self._table.name, *tables, table_beside(source, "LEDGER").name])
         owner = self._owner() if self._table.name in there else None
-        # What a cloned schema's manifest says of tables means those of the clone.
+        # The tables in a cloned schema's manifest mean those of the clone.
         old = moved(read_tables(owner[1]), place.database, place.schema) if owner and owner[1] else None
         if owner is not None and owner[0] == self._id:
             self.found = old
@@ -251,7 +251,7 @@ class WriteLock:
                     self._place.connection.rows("removing what was begun", f"DROP TABLE IF EXISTS {name.sql}")
 
     def finish(self, source: Tables) -> None:
-        """Says that all tables are there, after comparing their rows with what was sent.
+        """Fills in the manifest, after comparing their rows with what was sent.
 
         Raises:
             DataError: A table has other rows than were written.
