@@ -21,8 +21,8 @@ def decoded_outputs(columns: Columns, spec: TaskSpec, *, marked: bool, skip: Col
     """The values of output fields that a source has as a dataset stores them.
 
     A source is a dataset's own when every value of every output field that is not a plain string is JSON text which
-    fits the field. In a source without the mark of our own files, one of these texts must also be in quotes, or be
-    ``null``: numbers alone may be texts of somebody else's.
+    fits the field. In a source without the mark of our own files, one of these texts must also be in quotes: numbers
+    and the word ``null`` may be texts of somebody else's.
 
     Args:
         columns: The source's values by the dataset's column.
@@ -44,7 +44,7 @@ def decoded_outputs(columns: Columns, spec: TaskSpec, *, marked: bool, skip: Col
             value = text if index in skip else _decoded(text)
             if index not in skip and (value is _OTHER or not is_valid(schema, value)):
                 return {}
-            shown = shown or (index not in skip and (value is None or isinstance(value, str)))
+            shown = shown or (index not in skip and isinstance(value, str))
             values.append(value)
         found[field] = values
     return found if shown else {}
