@@ -36,7 +36,7 @@ def endpoint(url, **changes):
         "service": ("DB", "my schema", "SOAP_NOTES"),
         "registry_model": "SOAP_NOTES",
         "registry_version": "V1",
-        "engine": "soaptune",
+        "engine": "transformers",
         "max_new_tokens": 77,
         "token": "MY_PAT",
     }
@@ -63,6 +63,11 @@ def test_the_answer_is_an_instance_of_the_tasks_class(server, notes):
     (record,) = body["dataframe_records"]
     assert [turn["role"] for turn in record["messages"]] == ["system", "user"]
     assert set(record["messages"][0]) == {"role", "content", "name", "title"}
+
+
+def test_the_manifest_of_a_service_of_the_first_release_names_its_engine_as_today():
+    assert endpoint("http://127.0.0.1:1", engine="soaptune").manifest.engine == "transformers"
+    assert endpoint("http://127.0.0.1:1", engine="vllm").manifest.engine == "vllm"
 
 
 def test_vllm_is_asked_for_the_schema_and_cannot_be_given_control_tokens(server):

@@ -57,7 +57,7 @@ def serving_template(tokenizer: Any) -> str:
         tokenizer.chat_template = own
     raise ConfigError(
         "vLLM would render other prompts with this chat template than the ones in training, so that the model would "
-        'be asked in words that it has not learned; serve it with ServiceOptions(engine="soaptune")'
+        "be asked in words that it has not learned; serve it with ServiceOptions(engine=st.engines.Transformers())"
     )
 
 
