@@ -1,7 +1,9 @@
 """The engine `vllm`: a server of vLLM that is started for a model's folder, asked, and stopped with all its processes.
 
 The server runs in an environment of its own and is never imported. It is given tokens, not messages: the prompt is
-rendered here as in training, byte for byte, so that no chat template of the server has a say.
+rendered here as in training, byte for byte, and the server's own chat template is not used. An answer with a schema is
+kept to the grammar of `soaptune.runtime.engines.grammar`: vLLM's backend "guidance" is the same library, and the schema
+is sent as that library takes it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from soaptune.engines import Completion, GenerationRequest, OnProgress, Unanswer
 from soaptune.errors import EngineError
 from soaptune.local.ports import reserve_port
 from soaptune.prompting.chat import render_prompt
+from soaptune.tasks.constrained import with_layout
 
 __all__ = ["VllmEngine"]
 
@@ -37,6 +40,7 @@ _ANSWER_SECONDS, _STOP_SECONDS = 1800.0, 30.0
 _OPTIONS = (
     *("--host", "127.0.0.1", "--served-model-name", _NAME),
     *("--generation-config", "vllm"),  # no sampling options of the model's own
+    *("--structured-outputs-config.backend", "guidance"),  # the grammar library of our own engine
     *("--gpu-memory-utilization", "0.85"),  # this process has a GPU context too
 )
 
@@ -226,7 +230,7 @@ class VllmEngine:
             "spaces_between_special_tokens": False,
         }
         if request.schema is not None:
-            body["structured_outputs"] = {"json": dict(request.schema)}
+            body["structured_outputs"] = {"json": with_layout(request.schema)}
         return body
 
     def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
