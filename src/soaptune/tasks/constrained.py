@@ -32,7 +32,10 @@ _WHY = {
     "formatMaximum": ("constrained decoding cannot keep a bound of a date, a time or a decimal", ""),
     "formatExclusiveMinimum": ("constrained decoding cannot keep a bound of a date, a time or a decimal", ""),
     "formatExclusiveMaximum": ("constrained decoding cannot keep a bound of a date, a time or a decimal", ""),
-    "stripped": ("a pattern and the stripping of white space together cannot be kept", "Say it in the pattern alone."),
+    "stripped": (
+        "a pattern and the stripping of white space together cannot be kept",
+        "Put it into the pattern.",
+    ),
     "contentMediaType": ("JSON inside of a string cannot be kept", "Use a model or a dict."),
 }
 _LONGEST_LENGTH = 100_000

@@ -102,7 +102,7 @@ def parse(spec: TaskSpec, text: str) -> dict[str, Any]:
         text: What the model wrote.
 
     Returns:
-        The output as a mapping of its fields, as the JSON says it: nothing is converted, no default filled in.
+        The output as a mapping of its fields, as the JSON has it: nothing is converted, no default filled in.
 
     Raises:
         AnswerError: The answer is no valid output; `CODES` says what its ``code`` can be.
@@ -119,7 +119,7 @@ def fault(faults: Iterable[Fault], *, value: Any, names: frozenset[str]) -> Answ
 
     Args:
         faults: What was found.
-        value: The output, to tell places in it from other marks in a path.
+        value: The output, to distinguish places in it from other marks in a path.
         names: The field names that the message may quote.
 
     Returns:

@@ -130,7 +130,7 @@ class _Row:
             self._left -= len(fresh)
 
     def _when_to_look(self, left: int) -> int:
-        """With how many tokens left the way to the end must be looked for again, so that room for it is kept."""
+        """With how many tokens left the way to the end must be looked for again, so that tokens are left for it."""
         spare = (left - len(self._way)) // (self._grammar.step + 1) - 1
         return left if spare <= 0 else left - spare
 

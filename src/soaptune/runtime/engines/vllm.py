@@ -94,7 +94,7 @@ class VllmEngine:
         self._web = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def sized_for(self, requests: Sequence[GenerationRequest]) -> Self:
-        """Has the server make room for some requests and no longer ones, which takes less memory; gives this engine.
+        """Sizes the server for some requests and no longer ones, which takes less memory; gives this engine.
 
         Args:
             requests: What it will be asked.
@@ -192,9 +192,9 @@ class VllmEngine:
     def _answer(self, request: GenerationRequest, prompt: list[int]) -> Completion:
         try:
             self._refuse(request, len(prompt))
-            said = self._ask("/v1/completions", self._body(request, prompt))
-            choice: dict[str, Any] = said["choices"][0]
-            usage: dict[str, Any] = said.get("usage") or {}
+            answer = self._ask("/v1/completions", self._body(request, prompt))
+            choice: dict[str, Any] = answer["choices"][0]
+            usage: dict[str, Any] = answer.get("usage") or {}
             reason = "length" if choice.get("finish_reason") == "length" else "stop"
             return Completion(str(choice["text"]), len(prompt), int(usage.get("completion_tokens", 0)), reason)
         except (KeyError, IndexError, TypeError) as error:
@@ -243,7 +243,7 @@ class VllmEngine:
                 with self._web.open(request, timeout=_ANSWER_SECONDS) as response:
                     return cast("dict[str, Any]", json.load(response))
             except urllib.error.HTTPError as error:
-                # What the server says of a request may quote the prompt, and stays where it is.
+                # The message of the server may quote the prompt, and stays where it is.
                 problem = f"HTTP {error.code}"
                 error.close()
                 if error.code < 500 and error.code != 429:

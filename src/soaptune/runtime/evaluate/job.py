@@ -127,7 +127,7 @@ def evaluate(plan: EvalPayload, place: Place, output: Path) -> EvalReport:
         metrics=everything,
         comparison=() if base is None else compare(base.scores, tuned.scores, **how),
         errors=errors,
-        notes=tuple(dict.fromkeys(notes)),  # what holds for both models is said once
+        notes=tuple(dict.fromkeys(notes)),  # what holds for both models is noted once
         synthetic=data.manifest.synthetic,
         predictions=_PREDICTIONS,
         lineage=ReportLineage(
@@ -273,7 +273,7 @@ def _notes(plan: EvalPayload, task: TaskSpec | None, data: Dataset, n: int, tota
             "tuned model; no number here is of the tuned model or of its base. Who serves that model may change it "
             "under the same name."
         )
-        notes.append("There is no perplexity, since Cortex tells no likelihoods.")
+        notes.append("There is no perplexity, since Cortex gives no likelihoods.")
     if n < total:
         notes.append(f"Scored {n} of the split's {total} examples, chosen by seed {settings.seed}.")
     if settings.constrained:

@@ -108,7 +108,7 @@ def _merged(model: FolderModel, plan: ServePayload, target: Path) -> FolderModel
 def _url(address: str) -> str:
     if not address or "://" in address:
         return address
-    # Snowflake names the host alone. Only this machine's own is spoken to without TLS.
+    # Snowflake names the host alone. Only this machine's own is asked without TLS.
     host = address.partition("/")[0].rpartition(":")[0] or address
     return f"{'http' if host in ('127.0.0.1', 'localhost') else 'https'}://{address}"
 
