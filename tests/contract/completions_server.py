@@ -38,11 +38,19 @@ def complete(model: Any, tokenizer: Any, body: dict[str, Any]) -> dict[str, Any]
     ids = list(body["prompt"])
     answer: list[int] = []
     reason = "length"
+    matcher = constraint(tokenizer, body["structured_outputs"]["json"]) if "structured_outputs" in body else None
+    ends = {*body["stop_token_ids"], *([] if body["ignore_eos"] else [tokenizer.eos_token_id])}
     with torch.inference_mode():
         while len(answer) < body["max_tokens"]:
-            token = int(model(input_ids=torch.tensor([ids + answer])).logits[0, -1].argmax())
+            scores = model(input_ids=torch.tensor([ids + answer])).logits[0, -1]
+            if matcher is not None:
+                allowed = torch.frombuffer(bytearray(matcher.compute_logit_bias()), dtype=torch.uint8) != 0
+                scores = scores[: len(allowed)].masked_fill(~allowed[: len(scores)], float("-inf"))
+            token = int(scores.argmax())
             answer.append(token)
-            if token in body["stop_token_ids"]:
+            if matcher is not None:
+                matcher.consume_token(token)
+            if token in ends:
                 reason = "stop"
                 break
     shown = answer[:-1] if reason == "stop" else answer
@@ -51,6 +59,15 @@ def complete(model: Any, tokenizer: Any, body: dict[str, Any]) -> dict[str, Any]
         "choices": [{"index": 0, "text": text, "finish_reason": reason}],
         "usage": {"prompt_tokens": len(ids), "completion_tokens": len(answer)},
     }
+
+
+def constraint(tokenizer: Any, schema: dict[str, Any]) -> Any:
+    """The matcher that vLLM's backend "guidance" makes of a schema, see vllm/v1/structured_output in its sources."""
+    from llguidance import LLMatcher
+    from llguidance.hf import from_tokenizer
+
+    grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults={"whitespace_flexible": True})
+    return LLMatcher(from_tokenizer(tokenizer), grammar, log_level=0)
 
 
 def main() -> None:

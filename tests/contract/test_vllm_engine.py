@@ -11,10 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pyarrow.parquet as pq
 import pytest
+from pydantic import BaseModel, Field
 
 from soaptune import tiny
 from soaptune.engines import VLLM, GenerationRequest, Transformers
@@ -23,6 +26,8 @@ from soaptune.evaluate import Evaluator
 from soaptune.evaluate.evaluator import EvalPayload
 from soaptune.runtime.engines.transformers import TransformersEngine
 from soaptune.runtime.engines.vllm import VllmEngine
+from soaptune.tasks import Task
+from soaptune.tasks.constrained import with_layout
 from tests.contract.test_evaluate_job import base, dataset, evaluate, model  # noqa: F401 - fixtures
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("completions_server.py")))
@@ -34,6 +39,24 @@ SCHEMA = {
     "required": ["who"],
     "additionalProperties": False,
 }
+
+
+class Visit(BaseModel):
+    """Fields whose values cannot grow without end, as a model of pure noise lets others do."""
+
+    day: date
+    count: Annotated[int, Field(ge=10, le=99)]
+    code: Annotated[str, Field(pattern=r"^[A-Z]{3}-[0-9]{4}$")]
+    again: Literal["yes", "no"] | None
+
+
+VISIT = Task(
+    name="visit",
+    system_prompt="Answer.",
+    user_template="{text}",
+    output=Visit,
+    rubric=dict.fromkeys(Visit.model_fields, "x"),
+)
 
 
 @pytest.fixture
@@ -109,12 +132,24 @@ def test_a_schema_is_passed_on_as_vllm_wants_it(base, local, notes):  # noqa: F8
         engine.generate(questions(schema=SCHEMA)[:1])
     (line,) = (notes / "bodies.jsonl").read_text().splitlines()
     body = json.loads(line)
-    assert body["structured_outputs"] == {"json": SCHEMA}
+    assert body["structured_outputs"] == {"json": with_layout(SCHEMA)}
     assert body["ignore_eos"] is False
     command, names = json.loads((notes / "command").read_text())
     assert command[1:3] == ["serve", str(base)]
+    assert command[command.index("--structured-outputs-config.backend") + 1] == "guidance"
     assert "127.0.0.1" in command
     assert not {"PYTHONPATH", "HF_TOKEN"} & set(names)
+
+
+def test_what_it_answers_is_valid_for_the_class_and_written_as_in_training(base, local, notes):  # noqa: F811
+    schema = VISIT.spec().output_schema
+    requests = [GenerationRequest(one.messages, 120, schema=schema) for one in questions()]
+    with vllm(base, local) as engine:
+        found = engine.generate(requests)
+    assert [(one.finish_reason, one.error) for one in found] == [("stop", None)] * 3
+    for one in found:
+        assert VISIT.answer(VISIT.parse(one.text)) == one.text
+    assert [one.text for one in found] == [one.text for one in local.generate(requests)]
 
 
 def test_one_refused_request_does_not_fail_the_others(base, local, notes):  # noqa: F811
@@ -205,6 +240,18 @@ def test_vllm_itself_answers_as_the_engine_in_process():
         (one.text, one.prompt_tokens, one.completion_tokens, one.finish_reason) for one in expected
     ]
     assert all(json.loads(one.text)["who"] in ("Ann", "Bob") for one in held), [one.text for one in held]
+
+
+@pytest.mark.soak
+@needs_vllm
+@pytest.mark.timeout(400)
+def test_what_vllm_itself_answers_is_valid_for_the_class_and_written_as_in_training():
+    here = TransformersEngine.load(tiny.path())
+    requests = [GenerationRequest(one.messages, 120, schema=VISIT.spec().output_schema) for one in questions()]
+    with vllm(tiny.path(), here, (str(REAL),)).sized_for(requests) as engine:
+        found = engine.generate(requests)
+    for one in found:
+        assert VISIT.answer(VISIT.parse(one.text)) == one.text
 
 
 @pytest.mark.soak

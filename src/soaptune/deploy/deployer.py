@@ -51,7 +51,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
 
     task: Task[OutT] | None = None
     """The task with its class, so that `Endpoint.generate` gives instances of it. Without it, the tasks of
-    `soaptune.tasks` are known by what they say, and the outputs of others are dictionaries."""
+    `soaptune.tasks` are known by their contents, and the outputs of others are dictionaries."""
 
     require: Gates | None = None
     """What the model's report must show; None deploys any model."""
@@ -288,7 +288,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
             Violation(
                 path="task",
                 code="other-task",
-                message=f"The task {self.task.name!r} does not say what the model has learned (task {learned.name!r}): "
+                message=f"The task {self.task.name!r} is not what the model has learned (task {learned.name!r}): "
                 "prompts or outputs differ.",
                 hint="Serve the model with the task that it was trained on.",
             )

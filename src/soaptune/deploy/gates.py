@@ -14,7 +14,7 @@ __all__ = ["Gates"]
 class Gates(Config):
     """Bounds on the metrics of an `EvalReport`; the ones that are None are not looked at.
 
-    Not the estimate is compared but the end of its 95 % interval that speaks against the model: a rate that should be
+    Not the estimate is compared but the end of its 95 % interval that counts against the model: a rate that should be
     high must lie above its bound with its lower end, one that should be low must lie below it with its upper end. Ten
     examples without a fault therefore do not show that 95 % are without one.
 
@@ -36,7 +36,7 @@ class Gates(Config):
     """The least harmonic mean of the two."""
 
     invented_rate: float | None = Field(default=None, ge=0, le=1)
-    """The largest share of the answers' checkable items (terms, numbers with units) that the input never says."""
+    """The largest share of the answers' checkable items (terms, numbers with units) that the input never states."""
 
     def check(self, report: EvalReport) -> list[Violation]:
         """Compares a report with the bounds.

@@ -66,7 +66,7 @@ class ServePayload(Config):
         """The version's name: made from what is packed, so that a job that is tried again finds what it has logged."""
         not_packed = {"service", "startup_seconds", "name", "host", "port", "max_request_bytes"}
         packed = self.model_dump(mode="json", exclude=not_packed)
-        return "V" + fingerprint({**packed, "engine": self.service.engine}).removeprefix("sha256:")[:12].upper()
+        return "V" + fingerprint({**packed, "engine": self.service.engine.kind}).removeprefix("sha256:")[:12].upper()
 
     @property
     def comment(self) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from soaptune.config import Config, OtherName
+from soaptune.engines.spec import VLLM, Cortex, EngineSpec, Transformers
 from soaptune.errors import Violation
 
 __all__ = ["ServiceOptions"]
@@ -17,23 +18,30 @@ _DROPPED = ("--host", "--port", "--api-key", "--enable-lora", "--lora-modules")
 """Arguments of vLLM that Snowflake's server sets itself and takes away from whoever gives them."""
 
 
+_NAMES = MappingProxyType(
+    {
+        "takes_over": OtherName("replace_existing"),
+        "engine_args": OtherName("engine", "Write engine=st.engines.VLLM(args=...)."),
+    }
+)
+"""What options of the first release are now."""
+
+
 class ServiceOptions(Config):
     """How a model is served on Snowflake: as a version in the Model Registry and a service in a compute pool.
 
     Examples:
-        >>> ServiceOptions(engine="vllm", engine_args=("--max-model-len=8192",), gpus=1).engine
+        >>> ServiceOptions(engine=VLLM(args=("--max-model-len=8192",)), gpus=1).engine.kind
         'vllm'
     """
 
-    other_names: ClassVar[Mapping[str, OtherName]] = MappingProxyType({"takes_over": OtherName("replace_existing")})
+    other_names: ClassVar[Mapping[str, OtherName]] = _NAMES
 
-    engine: Literal["soaptune", "vllm"] = "soaptune"
-    """What answers. ``"soaptune"`` is the engine of this library, the one that serves locally too: it renders prompts
-    as in training and holds every answer to the task's schema. ``"vllm"`` is Snowflake's vLLM: faster under load; it
-    is asked for the schema with every request of `Endpoint.generate`, and other clients must ask for it themselves."""
-
-    engine_args: tuple[str, ...] = ()
-    """Arguments for vLLM, such as ``"--max-model-len=8192"``."""
+    engine: EngineSpec = Transformers()
+    """What answers. `soaptune.engines.Transformers` is the engine that serves locally too: it renders prompts as in
+    training and keeps every answer to the task's schema. `soaptune.engines.VLLM` is Snowflake's own vLLM, started with
+    the engine's `args`: faster under load; it is asked for the schema with every request of `Endpoint.generate`, and
+    other clients must ask for it themselves. A Cortex model cannot serve a model's weights."""
 
     model: str | None = None
     """The model's name in the registry; None makes it from the deployer's name."""
@@ -77,31 +85,7 @@ class ServiceOptions(Config):
 
     def check(self) -> list[Violation]:
         """All that is wrong with the options themselves."""
-        found: list[Violation] = []
-        if self.engine == "vllm" and self.gpus == 0:
-            found.append(
-                Violation(
-                    path="service.gpus", code="vllm-without-gpu", message="Snowflake's vLLM needs a GPU.", hint="gpus=1"
-                )
-            )
-        if self.engine != "vllm" and self.engine_args:
-            found.append(
-                Violation(
-                    path="service.engine_args",
-                    code="args-without-vllm",
-                    message="engine_args are for vLLM; the engine is soaptune's.",
-                    hint='Set engine="vllm", or leave them out.',
-                )
-            )
-        for number, argument in enumerate(self.engine_args):
-            name = argument.partition("=")[0]
-            path = f"service.engine_args[{number}]"
-            if not argument.startswith("--"):
-                message = f"{argument!r} does not start with two dashes; give a value as --name=value."
-                found.append(Violation(path=path, code="engine-arg", message=message))
-            elif name in _DROPPED:
-                message = f"Snowflake sets {name} itself and ignores it here."
-                found.append(Violation(path=path, code="engine-arg-ignored", level="warning", message=message))
+        found = list(self._engine_findings())
         if self.min_instances > self.max_instances:
             message = f"min_instances is {self.min_instances}, max_instances {self.max_instances}."
             found.append(Violation(path="service.min_instances", code="instances", message=message))
@@ -109,3 +93,34 @@ class ServiceOptions(Config):
             message = "A token is for HTTPS, and the service has no ingress; it is called through SQL."
             found.append(Violation(path="service.token", code="token-unused", level="warning", message=message))
         return found
+
+    def _engine_findings(self) -> Iterator[Violation]:
+        if isinstance(self.engine, Cortex):
+            yield Violation(
+                path="service.engine",
+                code="engine-cannot-serve",
+                message="A Cortex model answers with its own weights and cannot serve this model.",
+                hint="engine=st.engines.Transformers(), or st.engines.VLLM().",
+            )
+        elif isinstance(self.engine, VLLM):
+            yield from self._vllm_findings(self.engine)
+        for name, field in type(self.engine).model_fields.items():
+            if name not in ("args", "model") and getattr(self.engine, name) != field.default:
+                message = f"Snowflake's inference server decides {name} itself."
+                path = f"service.engine.{name}"
+                yield Violation(path=path, code="engine-option-unused", level="warning", message=message)
+
+    def _vllm_findings(self, engine: VLLM) -> Iterator[Violation]:
+        if self.gpus == 0:
+            yield Violation(
+                path="service.gpus", code="vllm-without-gpu", message="Snowflake's vLLM needs a GPU.", hint="gpus=1"
+            )
+        for number, argument in enumerate(engine.args):
+            name = argument.partition("=")[0]
+            path = f"service.engine.args[{number}]"
+            if not argument.startswith("--"):
+                message = f"{argument!r} does not start with two dashes; give a value as --name=value."
+                yield Violation(path=path, code="engine-arg", message=message)
+            elif name in _DROPPED:
+                message = f"Snowflake sets {name} itself and ignores it here."
+                yield Violation(path=path, code="engine-arg-ignored", level="warning", message=message)

@@ -65,6 +65,8 @@ class Cortex(Config):
 
 
 def _by_name(value: Any) -> Any:
+    if value == "soaptune":  # the name of the first release
+        raise ValueError("soaptune's own engine is 'transformers': write engine=st.engines.Transformers()")
     return {"kind": value} if isinstance(value, str) else value
 
 

@@ -59,7 +59,7 @@ class Evaluator(Step[EvalReport]):
     other_names: ClassVar[Mapping[str, OtherName]] = _NAMES
 
     judge: Facts = Field(default_factory=Facts)
-    """What decides whether an answer says what it should."""
+    """What decides whether an answer states what it should."""
 
     split: str = "test"
     """The split that is scored."""

@@ -1,4 +1,4 @@
-"""Judges: what decides whether an answer says what it should.
+"""Judges: what decides whether an answer states what it should.
 
 A judge is a config, so that it travels into the job with the evaluator; it is asked there, for all answers at once, and
 gives counts that add up over examples.
@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from soaptune.config import Config
 from soaptune.evaluate.examples import Count, Example, Prediction, Scores
-from soaptune.evaluate.metrics.facts import fact_precision, fact_recall
+from soaptune.evaluate.metrics.precision_recall import fact_precision, fact_recall
 from soaptune.facts import Vocabulary
 
 __all__ = ["Facts", "Judge"]
@@ -36,7 +36,7 @@ class Judge(Protocol):
             vocabulary: The fact values of the whole data set and the terms of the task's lexicon.
 
         Returns:
-            The counts of each example by metric name. A metric that the judge cannot tell for an example is absent
+            The counts of each example by metric name. A metric that the judge cannot count for an example is absent
             there: unjudged is not wrong.
         """
         ...
@@ -46,11 +46,11 @@ class Facts(Config):
     """Scores answers against the facts that the examples carry: exact, offline, without a model.
 
     Gives ``fact_recall``, ``fact_precision`` (and from both ``fact_f1``), for the whole answer and as
-    ``fact_recall/<field>`` for each output field; `soaptune.evaluate.metrics.facts` says what they mean.
+    ``fact_recall/<field>`` for each output field; `soaptune.evaluate.metrics.precision_recall` defines them.
     """
 
     kind: Literal["facts"] = "facts"
-    """Tells the judges apart in a file."""
+    """Distinguishes the judges in a file."""
 
     def score(
         self, examples: Sequence[Example], predictions: Sequence[Prediction], *, vocabulary: Vocabulary

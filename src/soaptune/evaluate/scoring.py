@@ -85,7 +85,7 @@ def score(
         examples: The examples.
         predictions: One answer for each.
         losses: For each example the loss of its reference answer (nats) and the answer's tokens, or None.
-        judge: What decides whether an answer says what it should.
+        judge: What decides whether an answer states what it should.
         vocabulary: The fact values of the whole data set and the terms of the task's lexicon.
 
     Returns:
@@ -111,7 +111,7 @@ def error_codes(predictions: Sequence[Prediction]) -> dict[str, int]:
 def missing_metrics(
     metrics: Mapping[str, Metric], *, who: str, fields: Sequence[str], has_facts: bool, explained: Collection[str] = ()
 ) -> list[str]:
-    """Says in sentences which of the usual metrics are absent, and why.
+    """Gives in sentences which of the usual metrics are absent, and why.
 
     Args:
         metrics: The metrics of one model by plain name.
@@ -127,7 +127,7 @@ def missing_metrics(
         return notes
 
     def without(name: str) -> list[str]:
-        # Where a metric is absent as a whole, that is said above.
+        # Where a metric is absent as a whole, that is noted above.
         return [field for field in fields if name in metrics and f"{name}/{field}" not in metrics]
 
     if unstated := without("fact_recall"):
@@ -135,5 +135,5 @@ def missing_metrics(
         notes.append(f"Not measured, since no fact of the examples belongs to the field: {which}.")
     if unchecked := without("fact_precision"):
         which = ", ".join(f"fact_precision/{field}" for field in unchecked)
-        notes.append(f"Not measured for {who}, since no valid answer says anything checkable in the field: {which}.")
+        notes.append(f"Not measured for {who}, since no valid answer states anything checkable in the field: {which}.")
     return notes

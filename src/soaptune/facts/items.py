@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from soaptune.facts.matching import TermIndex, contains
 from soaptune.facts.numbers import quantities
-from soaptune.facts.support import unsupported_numbers
+from soaptune.facts.unsupported import unsupported_numbers
 
-__all__ = ["Item", "Vocabulary", "unsaid"]
+__all__ = ["Item", "Vocabulary", "unstated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Vocabulary:
     def items(self, text: str) -> tuple[Item, ...]:
         """Finds the items of a text: the longest terms first from the left, then the quantities beside them.
 
-        A number that is only said by "a", "one", "once" or "twice" may not be meant as one and is no item.
+        A number that is only given by "a", "one", "once" or "twice" may not be meant as one and is no item.
 
         Args:
             text: Any text.
@@ -66,26 +66,26 @@ class Vocabulary:
         return tuple(dict.fromkeys([*terms, *beside]))
 
 
-def unsaid(items: Iterable[Item], text: str, *, either_way: bool = False) -> tuple[Item, ...]:
-    """Finds the items that a text does not say.
+def unstated(items: Iterable[Item], text: str, *, either_way: bool = False) -> tuple[Item, ...]:
+    """Finds the items that a text does not state.
 
-    A term is said where its words stand side by side, denied where the item is denied and not denied where it is not.
-    A quantity is said where its number stands with the same unit, or one of the two has no unit; see
-    `soaptune.facts.unsupported_numbers`. What is not said here is not said in any form known to this room, so that a
-    rate built on it is a lower bound.
+    A term is stated where its words stand side by side, denied where the item is denied and not denied where it is not.
+    A quantity is stated where its number stands with the same unit, or one of the two has no unit; see
+    `soaptune.facts.unsupported_numbers`. What is not found here is not stated in any form known here, so that a rate
+    built on it is a lower bound.
 
     Args:
         items: The items.
         text: Where to look.
-        either_way: Whether a term counts as said also where one of the two denies it and the other does not.
+        either_way: Whether a term counts as stated also where one of the two denies it and the other does not.
 
     Returns:
-        The items that are not said, in order.
+        The items that are not stated, in order.
     """
-    return tuple(item for item in items if not _says(text, item, either_way))
+    return tuple(item for item in items if not _states(text, item, either_way))
 
 
-def _says(text: str, item: Item, either_way: bool) -> bool:
+def _states(text: str, item: Item, either_way: bool) -> bool:
     if item.quantity:
         return not unsupported_numbers(item.text, text)
     kinds = ("", "denied") if either_way else ("denied" if item.denied else "",)

@@ -1,6 +1,6 @@
-"""Numbers and quantities in text, however they are spelled or said.
+"""Numbers and quantities in text, however they are spelled.
 
-`canonical` brings the tokens of a text into the one spelling in which this room compares: digits for number words,
+`canonical` brings the tokens of a text into the one spelling in which this package compares: digits for number words,
 ``120/80`` for "120 over 80", ``8/10`` for "8 out of 10", ``mg`` for "milligrams".
 """
 
@@ -34,7 +34,7 @@ class Quantity:
         unit: The unit behind it in its one spelling (``"mg"``), or an empty string.
         start: Its first character in the text.
         end: The character behind its last, unit included.
-        implicit: Whether the text says it by "a", "one", "once" or "twice", so that it may not be meant as a number.
+        implicit: Whether the text gives it by "a", "one", "once" or "twice", so that it may not be meant as a number.
     """
 
     number: str
@@ -92,7 +92,7 @@ def quantities(text: str) -> tuple[Quantity, ...]:
 
 @lru_cache(maxsize=512)
 def canonical(text: str) -> tuple[Token, ...]:
-    """Splits a text into tokens in the one spelling in which this room compares.
+    """Splits a text into tokens in the one spelling in which this package compares.
 
     Definition: the tokens of `tokenise` with number words as digits (up to 999,999, decimals with "point"; "once" and
     "twice" as 1 and 2 times; "a", "an" and "one" only before a unit of time), "a over b" and "a out of b" of two
@@ -133,7 +133,7 @@ def _with_digits(text: str, tokens: Sequence[Token]) -> list[Token]:
 
 
 def _spoken(text: str, tokens: Sequence[Token], start: int) -> tuple[str, int]:
-    """The number that is said in words from a token on, and how many tokens say it; ("", 0) when none is."""
+    """The number that is written in words from a token on, and how many tokens it takes; ("", 0) when none is."""
     words = [tokens[start].text]
     for left, right in zip(tokens[start:], tokens[start + 1 : start + 12], strict=False):
         if text[left.end : right.start].strip(" \t\n-"):

@@ -30,7 +30,7 @@ class Token:
         start: Its first character in the text that was given.
         end: The character behind its last.
         number: Whether it is a number, or several that make one value.
-        implicit: Whether the text says it by "a", "one", "once" or "twice", so that it may not be meant as a number.
+        implicit: Whether the text gives it by "a", "one", "once" or "twice", so that it may not be meant as a number.
     """
 
     text: str

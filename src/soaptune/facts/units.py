@@ -1,4 +1,4 @@
-"""Units of measure: which words behind a number say what it counts, and their one spelling."""
+"""Units of measure: which words behind a number name what it counts, and their one spelling."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ PHRASES: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
     ("per", "cent"): ("%",),
     ("bpm",): ("beat", "per", "minute"),
 }
-"""Several words behind a number that say one unit, or one that says several."""
+"""Several words behind a number that name one unit, or one that names several."""
 
 
 def unit(word: str) -> str:

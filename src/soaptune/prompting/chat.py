@@ -1,7 +1,7 @@
 """Rendering a conversation with a tokenizer's chat template, and knowing where each answer stands in the text.
 
 The template is rendered twice: once as it is, once with marks (private-use characters) around the assistant's
-answers. Taking the marks out must give the first text back, and says where the answers are. No answer is ever
+answers. Taking the marks out must give the first text back, and shows where the answers are. No answer is ever
 searched for, so an answer that also stands in the prompt, or twice in a conversation, is found where it belongs.
 
 Everything that renders a conversation (training, evaluation, engines, endpoints) does it here, so that what is served
@@ -44,7 +44,7 @@ class Rendered:
 
 
 def render_training(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, str]]) -> Rendered:
-    """Renders a whole conversation and says where its answers stand.
+    """Renders a whole conversation and finds where its answers stand.
 
     Args:
         tokenizer: A tokenizer with a chat template.
@@ -68,7 +68,7 @@ def render_training(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, st
     unmarked, spans = _take_out(_apply(tokenizer, marked), marks)
     if unmarked != text:
         raise ConfigError(
-            "the chat template rewrites the assistant's answers, so that their tokens cannot be told from the "
+            "the chat template rewrites the assistant's answers, so that their tokens cannot be distinguished from the "
             "prompt's; use a template that inserts message content as it is (or trims it)"
         )
     return Rendered(text, tuple(spans))

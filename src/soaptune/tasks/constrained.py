@@ -1,4 +1,4 @@
-"""What constrained decoding can keep an answer to: which JSON Schemas, and their form for the grammar library.
+"""What constrained decoding can keep an answer to: which JSON Schemas, and how the grammar library is given them.
 
 Pure Python over JSON Schema, so that `Task.check` finds a field that would fail at deployment where neither torch nor
 the grammar library is installed. A contract test shows that what passes here works in the real grammar.
@@ -14,7 +14,7 @@ from typing import Any, cast
 from soaptune.tasks import formats, patterns
 from soaptune.tasks.schema import resolved
 
-__all__ = ["grammar_schema", "hard_fields", "longest_step", "pattern_characters", "pattern_texts"]
+__all__ = ["grammar_schema", "hard_fields", "longest_step", "pattern_characters", "pattern_texts", "with_layout"]
 
 _ANNOTATIONS = frozenset(
     {"title", "description", "examples", "default", "deprecated", "readOnly", "writeOnly", "discriminator"}
@@ -32,10 +32,14 @@ _WHY = {
     "formatMaximum": ("constrained decoding cannot keep a bound of a date, a time or a decimal", ""),
     "formatExclusiveMinimum": ("constrained decoding cannot keep a bound of a date, a time or a decimal", ""),
     "formatExclusiveMaximum": ("constrained decoding cannot keep a bound of a date, a time or a decimal", ""),
-    "stripped": ("a pattern and the stripping of white space together cannot be kept", "Say it in the pattern alone."),
+    "stripped": (
+        "a pattern and the stripping of white space together cannot be kept",
+        "Put it into the pattern.",
+    ),
     "contentMediaType": ("JSON inside of a string cannot be kept", "Use a model or a dict."),
 }
 _LONGEST_LENGTH = 100_000
+_LAYOUT = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
 
 
 def hard_fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -180,6 +184,15 @@ def grammar_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
         schema: A JSON Schema.
     """
     return cast("dict[str, Any]", _for_grammar(schema, schema))
+
+
+def with_layout(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema for llguidance, with the layout of the answers in training: ``json.dumps`` with its usual separators.
+
+    Args:
+        schema: A JSON Schema.
+    """
+    return {**grammar_schema(schema), "x-guidance": dict(_LAYOUT)}
 
 
 def _for_grammar(node: Any, root: Mapping[str, Any]) -> Any:

@@ -119,7 +119,7 @@ def fault(faults: Iterable[Fault], *, value: Any, names: frozenset[str]) -> Answ
 
     Args:
         faults: What was found.
-        value: The output, to tell places in it from other marks in a path.
+        value: The output, to distinguish places in it from other marks in a path.
         names: The field names that the message may quote.
 
     Returns:

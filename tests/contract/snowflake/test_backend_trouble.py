@@ -103,6 +103,14 @@ def test_logs_that_come_late_are_given_in_full(backend: SnowflakeBackend, accoun
     assert list(job.logs(follow=True)) == [f"line {n}" for n in range(5)]
 
 
+def test_a_log_that_lags_behind_does_not_begin_with_the_installation(backend: SnowflakeBackend, account: Any) -> None:
+    account.faults.delay_logs(1.0)
+    job = backend.submit(_spec("import time\nprint('line 0', flush=True)\ntime.sleep(600)\n"))
+
+    assert next(iter(job.logs(follow=True))) == "line 0"
+    job.cancel()
+
+
 def test_a_job_that_the_system_kills_has_failed_for_want_of_memory(backend: SnowflakeBackend, account: Any) -> None:
     job = backend.submit(_spec("import time\nprint('up', flush=True)\ntime.sleep(600)\n"))
     assert next(iter(job.logs(follow=True))) == "up"

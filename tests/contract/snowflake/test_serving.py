@@ -9,6 +9,7 @@ from soaptune.common.files import write_json
 from soaptune.deploy import Deployer
 from soaptune.deploy.payload import ServePayload
 from soaptune.deploy.service import ServiceOptions
+from soaptune.engines import VLLM
 from soaptune.errors import BackendError, DataError, EngineError, RequestError
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
@@ -174,7 +175,7 @@ def test_a_service_of_another_model_is_not_taken_over_unless_asked(
 
 
 def test_for_vllm_the_template_that_is_logged_renders_as_training_did(backend, model, in_job, random_tokenizer):
-    service = ServiceOptions(engine="vllm", gpus=1, min_instances=1, engine_args=("--max-model-len=256",))
+    service = ServiceOptions(engine=VLLM(args=("--max-model-len=256",)), gpus=1, min_instances=1)
     manifest = in_job(Deployer(name="fast", max_new_tokens=20, service=service), model, backend)
     assert manifest.engine == "vllm"
     assert "<|im_end|>" in manifest.special_tokens

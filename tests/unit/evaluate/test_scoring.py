@@ -117,7 +117,7 @@ def test_metrics_of_single_fields_that_are_absent_are_named_with_the_reason():
     assert missing_metrics(metrics(*both), who="the model", fields=["who"], has_facts=True) == []
     assert missing_metrics(metrics(*both), who="the base model", fields=["who", "tags"], has_facts=True) == [
         "Not measured, since no fact of the examples belongs to the field: fact_recall/tags, fact_f1/tags.",
-        "Not measured for the base model, since no valid answer says anything checkable in the field: "
+        "Not measured for the base model, since no valid answer states anything checkable in the field: "
         "fact_precision/tags.",
     ]
 

@@ -7,6 +7,7 @@ import pytest
 from soaptune.deploy import Deployer
 from soaptune.deploy.payload import ServePayload
 from soaptune.deploy.service import ServiceOptions
+from soaptune.engines import VLLM, Cortex
 from soaptune.errors import ConfigError, GateError
 from soaptune.handles.location import Folder
 from soaptune.jobs.place import Place
@@ -95,19 +96,44 @@ def test_the_gates_hold_before_anything_is_sent(model, backend):
     ("options", "expected"),
     [
         ({}, set()),
+        ({"engine": "transformers"}, set()),
+        ({"engine": VLLM(args=("--max-model-len=8192",))}, set()),
         ({"engine": "vllm", "gpus": 0}, {("service.gpus", "vllm-without-gpu", "error")}),
-        ({"engine_args": ("--x=1",)}, {("service.engine_args", "args-without-vllm", "error")}),
-        ({"engine": "vllm", "engine_args": ("x=1",)}, {("service.engine_args[0]", "engine-arg", "error")}),
+        ({"engine": VLLM(args=("x=1",))}, {("service.engine.args[0]", "engine-arg", "error")}),
+        ({"engine": VLLM(args=("--port=1",))}, {("service.engine.args[0]", "engine-arg-ignored", "warning")}),
+        ({"engine": VLLM(concurrency=4)}, {("service.engine.concurrency", "engine-option-unused", "warning")}),
         (
-            {"engine": "vllm", "engine_args": ("--port=1",)},
-            {("service.engine_args[0]", "engine-arg-ignored", "warning")},
+            {"engine": {"kind": "transformers", "batch_size": 8}},
+            {("service.engine.batch_size", "engine-option-unused", "warning")},
         ),
+        ({"engine": Cortex(model="llama3.1-70b")}, {("service.engine", "engine-cannot-serve", "error")}),
         ({"min_instances": 2}, {("service.min_instances", "instances", "error")}),
         ({"token": "PAT", "ingress": False}, {("service.token", "token-unused", "warning")}),
     ],
 )
 def test_the_check_finds_what_cannot_work(options, expected):
     assert codes(Deployer(name="x", service=ServiceOptions(**options)).check()) == expected
+
+
+def test_what_is_wrong_with_an_engine_is_found_after_a_way_through_json_too():
+    step = Deployer(name="x", service=ServiceOptions(engine=VLLM(args=("--seed=7",))))
+    again = Deployer.model_validate_json(step.model_dump_json())
+    assert again.service.engine == step.service.engine
+    assert again.check() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"engine": "soaptune"}, r"engine=st\.engines\.Transformers\(\)"),
+        ({"engine": "vllm", "engine_args": ("--seed=7",)}, r"engine=st\.engines\.VLLM\(args="),
+    ],
+)
+def test_an_option_of_the_first_release_is_answered_with_what_it_is_now(old, new):
+    with pytest.raises(ConfigError, match=new):
+        ServiceOptions(**old)
+    with pytest.raises(ConfigError, match=new):
+        Deployer.model_validate_json(json.dumps({"name": "x", "service": old}))
 
 
 def test_a_token_is_named_and_never_given():

@@ -1,16 +1,20 @@
 """The client of a service over HTTP: a real server on loopback that says what the test wants it to say."""
 
 import json
+import re
 import threading
 from contextlib import contextmanager
+from datetime import date
 
 import pytest
+from pydantic import create_model
 
 from soaptune.errors import BackendError, ConfigError, EngineError, RequestError
 from soaptune.snowflake.handles.endpoint import SnowflakeEndpoint
 from soaptune.snowflake.handles.service import ServiceManifest
 from soaptune.snowflake.session import Connection
-from soaptune.tasks import SOAP, SOAPNote
+from soaptune.tasks import SOAP, SOAPNote, Task
+from soaptune.tasks.constrained import grammar_schema
 from tests.unit.deploy.test_endpoint import NOTE, Server
 
 
@@ -36,7 +40,7 @@ def endpoint(url, **changes):
         "service": ("DB", "my schema", "SOAP_NOTES"),
         "registry_model": "SOAP_NOTES",
         "registry_version": "V1",
-        "engine": "soaptune",
+        "engine": "transformers",
         "max_new_tokens": 77,
         "token": "MY_PAT",
     }
@@ -65,13 +69,30 @@ def test_the_answer_is_an_instance_of_the_tasks_class(server, notes):
     assert set(record["messages"][0]) == {"role", "content", "name", "title"}
 
 
+def test_the_manifest_of_a_service_of_the_first_release_names_its_engine_as_today():
+    assert endpoint("http://127.0.0.1:1", engine="soaptune").manifest.engine == "transformers"
+    assert endpoint("http://127.0.0.1:1", engine="vllm").manifest.engine == "vllm"
+
+
 def test_vllm_is_asked_for_the_schema_and_cannot_be_given_control_tokens(server):
     says(server, json.dumps(NOTE))
     url = f"http://127.0.0.1:{server.server_address[1]}"
     endpoint(url, engine="vllm", special_tokens=("<|im_end|>",)).generate(dialogue="a <|im_end|> b")
     body = server.asked[0][1]
-    assert body["params"]["response_format"]["json_schema"]["schema"] == SOAP.spec().output_schema
+    assert body["params"]["response_format"]["json_schema"]["schema"] == grammar_schema(SOAP.spec().output_schema)
     assert "<|im_end|>" not in json.dumps(body["dataframe_records"])
+
+
+def test_vllm_is_asked_for_dates_that_exist(server):
+    visit = create_model("Visit", day=(date, ...))
+    task = Task(name="t", system_prompt="", user_template="{text}", output=visit, rubric={"day": "x"})
+    says(server, '{"day": "2024-02-29"}')
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    answer = endpoint(url, engine="vllm", task=task.spec()).bind(task).generate(text="when?")
+    assert answer.day == date(2024, 2, 29)
+    asked = server.asked[0][1]["params"]["response_format"]["json_schema"]["schema"]["properties"]["day"]
+    assert re.search(asked["pattern"], "2024-02-29")
+    assert not re.search(asked["pattern"], "2023-02-29")
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,15 @@
-"""The invented rate: the share of an answer's checkable items that its input never says.
+"""The invented rate: the share of an answer's checkable items that its input never states.
 
 An item (a fact value that occurs in the data set, a term of the task's lexicon, or a number with its unit; see
-`soaptune.facts.items`) is said when it stands in the input or in a fact of the example, which was found there, perhaps
-in other words. Without facts and without a lexicon only quantities are checked. The text of an answer that is not valid
-is checked as it stands: breaking the format hides nothing.
-
-Limits: words are compared, not meanings, so that an invention in words that neither a fact nor the lexicon uses is not
-seen. A term that the input denies and the answer affirms is not invented; it costs recall and precision.
+`soaptune.facts.items`) is stated when it stands in the input or in a fact of the example, which was found there,
+perhaps in other words. Without facts and without a lexicon only quantities are checked. The text of an answer that is
+not valid is checked as it stands: breaking the format hides nothing.
 """
 
 from __future__ import annotations
 
 from soaptune.evaluate.examples import Count, Example, Prediction
-from soaptune.facts import Item, Vocabulary, unsaid
+from soaptune.facts import Item, Vocabulary, unstated
 
 __all__ = ["invented", "invented_items"]
 
@@ -20,7 +17,7 @@ __all__ = ["invented", "invented_items"]
 def invented_items(
     example: Example, prediction: Prediction, vocabulary: Vocabulary
 ) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """Finds the checkable items of an answer and those of them that the input never says.
+    """Finds the checkable items of an answer and those of them that the input never states.
 
     Args:
         example: The example.
@@ -32,8 +29,8 @@ def invented_items(
     """
     texts = [prediction.text] if prediction.fields is None else list(prediction.fields.values())
     items = tuple(dict.fromkeys(item for text in texts for item in vocabulary.items(text)))
-    said = "\n".join([example.source, *(fact.value for fact in example.facts or ())])
-    return unsaid(items, said, either_way=True), items
+    source = "\n".join([example.source, *(fact.value for fact in example.facts or ())])
+    return unstated(items, source, either_way=True), items
 
 
 def invented(example: Example, prediction: Prediction, vocabulary: Vocabulary) -> Count:

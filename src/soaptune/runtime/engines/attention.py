@@ -1,8 +1,8 @@
 """Attention and cache for decoding: what a step of one new token costs when nothing is copied that need not be.
 
-The cache keeps spare room, so that a step writes one column instead of copying all of them. Attention of one new token
-treats the query heads that share a key head as rows, so that keys and values are never repeated in memory. Both give
-the same numbers as transformers' own.
+The cache keeps spare columns, so that a step writes one column instead of copying all of them. Attention of one new
+token treats the query heads that share a key head as rows, so that keys and values are never repeated in memory. Both
+give the same numbers as transformers' own.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _masking: Any = _masking_module
 
 
 def growing_cache() -> Any:
-    """An empty cache with spare room, for any number of layers."""
+    """An empty cache with spare columns, for any number of layers."""
     return Cache(layer_class_to_replicate=_GrowingLayer)
 
 
 class _GrowingLayer(DynamicLayer):
-    """A layer's keys and values with spare room behind them, so that a step writes one column and copies nothing."""
+    """A layer's keys and values with spare columns behind them, so that a step writes one column and copies nothing."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, cache_kwargs: dict[str, Any] | None = None
@@ -41,26 +41,26 @@ class _GrowingLayer(DynamicLayer):
         del cache_kwargs
         if not self.is_initialized:
             self.lazy_initialization(key_states)
-            self._rooms = (key_states[:, :, :0], value_states[:, :, :0])
+            self._buffers = (key_states[:, :, :0], value_states[:, :, :0])
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
-        if end > self._rooms[0].shape[-2]:
-            self._rooms = (_roomier(self._rooms[0], start, end), _roomier(self._rooms[1], start, end))
-        for room, new in zip(self._rooms, (key_states, value_states), strict=True):
-            room[:, :, start:end] = new
-        self.keys, self.values = self._rooms[0][:, :, :end], self._rooms[1][:, :, :end]
+        if end > self._buffers[0].shape[-2]:
+            self._buffers = (_grown(self._buffers[0], start, end), _grown(self._buffers[1], start, end))
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, start:end] = new
+        self.keys, self.values = self._buffers[0][:, :, :end], self._buffers[1][:, :, :end]
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         length = self.get_seq_length()
-        self._rooms = (self._rooms[0][indices], self._rooms[1][indices])
-        self.keys, self.values = self._rooms[0][:, :, :length], self._rooms[1][:, :, :length]
+        self._buffers = (self._buffers[0][indices], self._buffers[1][indices])
+        self.keys, self.values = self._buffers[0][:, :, :length], self._buffers[1][:, :, :length]
 
 
-def _roomier(room: torch.Tensor, used: int, needed: int) -> torch.Tensor:
-    shape = (*room.shape[:2], needed + _SPARE, room.shape[-1])
-    larger = room.new_empty(shape)
-    larger[:, :, :used] = room[:, :, :used]
+def _grown(buffer: torch.Tensor, used: int, needed: int) -> torch.Tensor:
+    shape = (*buffer.shape[:2], needed + _SPARE, buffer.shape[-1])
+    larger = buffer.new_empty(shape)
+    larger[:, :, :used] = buffer[:, :, :used]
     return larger
 
 

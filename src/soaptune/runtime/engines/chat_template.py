@@ -1,7 +1,7 @@
 """A chat template that other engines render as training did.
 
 They ask a template for a generation prompt, where `soaptune.prompting.chat.render_prompt` looks at what stands before
-an answer. For Qwen3 the two differ by the empty think block, which its template writes only when it is told to; and
+an answer. For Qwen3 the two differ by the empty think block, which its template writes only when it is asked to; and
 where a template has no system role, what is done about it in `soaptune.prompting.chat` has to be done in the template.
 """
 
@@ -57,7 +57,7 @@ def serving_template(tokenizer: Any) -> str:
         tokenizer.chat_template = own
     raise ConfigError(
         "vLLM would render other prompts with this chat template than the ones in training, so that the model would "
-        'be asked in words that it has not learned; serve it with ServiceOptions(engine="soaptune")'
+        "be asked in words that it has not learned; serve it with ServiceOptions(engine=st.engines.Transformers())"
     )
 
 

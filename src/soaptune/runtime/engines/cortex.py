@@ -52,7 +52,7 @@ class CortexEngine:
         self._place = SchemaRef(connection or Connection(), self._table.database, self._table.schema)
 
     def measure(self, conversations: Sequence[Conversation | None]) -> Measured:
-        """Measures nothing: Cortex tells neither likelihoods nor how its models count tokens."""
+        """Measures nothing: Cortex gives neither likelihoods nor how its models count tokens."""
         return Measured([None] * len(conversations), None)
 
     def generate(

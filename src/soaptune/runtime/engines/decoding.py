@@ -78,7 +78,7 @@ def decode(
         return
     device = model.device
     width = max(len(row.prompt) for row in live)
-    # Spare room for the longest answer, up to a bound, saves growing the mask at every step.
+    # A mask for the longest answer, up to a bound, saves growing the mask at every step.
     mask = torch.zeros(len(live), width + max(row.limit for row in live), dtype=torch.long, device=device)
     ids = torch.full((len(live), width), pad, dtype=torch.long, device=device)
     for index, row in enumerate(live):

@@ -22,7 +22,7 @@ from llguidance.hf import from_tokenizer
 from soaptune.errors import EngineError
 from soaptune.runtime.engines.json_cursor import Cursor
 from soaptune.runtime.engines.way_out import Hints, Vocabulary, way_to_end
-from soaptune.tasks.constrained import grammar_schema, longest_step, pattern_characters
+from soaptune.tasks.constrained import longest_step, pattern_characters, with_layout
 
 __all__ = ["Processor", "logits_processor", "shortest_answer"]
 
@@ -130,7 +130,7 @@ class _Row:
             self._left -= len(fresh)
 
     def _when_to_look(self, left: int) -> int:
-        """With how many tokens left the way to the end must be looked for again, so that room for it is kept."""
+        """With how many tokens left the way to the end must be looked for again, so that tokens are left for it."""
         spare = (left - len(self._way)) // (self._grammar.step + 1) - 1
         return left if spare <= 0 else left - spare
 
@@ -257,22 +257,19 @@ def _vocabulary(tokenizer: Any, stop: tuple[int, ...]) -> Vocabulary:
 def _compiled(vocabulary: Vocabulary, schema: str) -> _Grammar:
     try:
         # What Python's json writes and JSON does not have, such as NaN, is refused here.
-        said = json.loads(schema, parse_constant=_no_json)
-        grammar = LLMatcher.grammar_from_json_schema(
-            json.dumps(grammar_schema(said)),
-            overrides={"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False},
-        )
+        parsed = json.loads(schema, parse_constant=_no_json)
+        grammar = LLMatcher.grammar_from_json_schema(json.dumps(with_layout(parsed)))
     except ValueError as error:
         raise EngineError("the JSON Schema is not JSON") from error
     start = LLMatcher(vocabulary.tokens, grammar, log_level=0)
     if start.is_error():
         raise EngineError(f"llguidance cannot follow the JSON Schema: {start.get_error().splitlines()[0]}")
-    spoken = pattern_characters(said)
-    hints = Hints(tuple(vocabulary.characters[text] for text in spoken if text in vocabulary.characters))
+    needed = pattern_characters(parsed)
+    hints = Hints(tuple(vocabulary.characters[text] for text in needed if text in vocabulary.characters))
     shortest = way_to_end(vocabulary, start.deep_copy(), Cursor(), hints)
     if shortest is None:
         raise EngineError("no answer can be found that fits the JSON Schema")
-    return _Grammar(start, tuple(shortest), longest_step(said), hints)
+    return _Grammar(start, tuple(shortest), longest_step(parsed), hints)
 
 
 def _no_json(_: str) -> Any:

@@ -1,7 +1,7 @@
 """Runs a program so that it never outlives its starter: ``python -m soaptune.runtime.engines.process_guard PROGRAM``.
 
 Whoever starts the guard holds the other end of its standard input. When that closes, on purpose or because its holder
-was killed, or when the guard is told to end, the program and all that it has started are ended. A library cannot do
+was killed, or when the guard is signalled, the program and all that it has started are ended. A library cannot do
 this with its own process: a program such as vLLM starts processes of its own, and threads forbid code between fork and
 exec. The guard has one thread and imports the standard library alone.
 """
@@ -36,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         The program's exit status; 127 when it cannot be started, 0 when it was ended because nobody holds the guard.
     """
     program = list(sys.argv[1:] if argv is None else argv)
-    told: list[int] = []
+    received: list[int] = []
 
     def stop(number: int, _frame: Any) -> None:
-        told.append(number)
+        received.append(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 127
     started = start_time(process.pid)
     try:
-        while process.poll() is None and not told and _is_held():
+        while process.poll() is None and not received and _is_held():
             reap(process.pid)
         code = process.poll()
     finally:

@@ -1,7 +1,9 @@
 """The engine `vllm`: a server of vLLM that is started for a model's folder, asked, and stopped with all its processes.
 
 The server runs in an environment of its own and is never imported. It is given tokens, not messages: the prompt is
-rendered here as in training, byte for byte, so that no chat template of the server has a say.
+rendered here as in training, byte for byte, and the server's own chat template is not used. An answer with a schema is
+kept to the grammar of `soaptune.runtime.engines.grammar`: vLLM's backend "guidance" is the same library, and the schema
+is sent as that library takes it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from soaptune.engines import Completion, GenerationRequest, OnProgress, Unanswer
 from soaptune.errors import EngineError
 from soaptune.local.ports import reserve_port
 from soaptune.prompting.chat import render_prompt
+from soaptune.tasks.constrained import with_layout
 
 __all__ = ["VllmEngine"]
 
@@ -37,6 +40,7 @@ _ANSWER_SECONDS, _STOP_SECONDS = 1800.0, 30.0
 _OPTIONS = (
     *("--host", "127.0.0.1", "--served-model-name", _NAME),
     *("--generation-config", "vllm"),  # no sampling options of the model's own
+    *("--structured-outputs-config.backend", "guidance"),  # the grammar library of our own engine
     *("--gpu-memory-utilization", "0.85"),  # this process has a GPU context too
 )
 
@@ -90,7 +94,7 @@ class VllmEngine:
         self._web = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def sized_for(self, requests: Sequence[GenerationRequest]) -> Self:
-        """Has the server make room for some requests and no longer ones, which takes less memory; gives this engine.
+        """Sizes the server for some requests and no longer ones, which takes less memory; gives this engine.
 
         Args:
             requests: What it will be asked.
@@ -188,9 +192,9 @@ class VllmEngine:
     def _answer(self, request: GenerationRequest, prompt: list[int]) -> Completion:
         try:
             self._refuse(request, len(prompt))
-            said = self._ask("/v1/completions", self._body(request, prompt))
-            choice: dict[str, Any] = said["choices"][0]
-            usage: dict[str, Any] = said.get("usage") or {}
+            answer = self._ask("/v1/completions", self._body(request, prompt))
+            choice: dict[str, Any] = answer["choices"][0]
+            usage: dict[str, Any] = answer.get("usage") or {}
             reason = "length" if choice.get("finish_reason") == "length" else "stop"
             return Completion(str(choice["text"]), len(prompt), int(usage.get("completion_tokens", 0)), reason)
         except (KeyError, IndexError, TypeError) as error:
@@ -226,7 +230,7 @@ class VllmEngine:
             "spaces_between_special_tokens": False,
         }
         if request.schema is not None:
-            body["structured_outputs"] = {"json": dict(request.schema)}
+            body["structured_outputs"] = {"json": with_layout(request.schema)}
         return body
 
     def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -239,7 +243,7 @@ class VllmEngine:
                 with self._web.open(request, timeout=_ANSWER_SECONDS) as response:
                     return cast("dict[str, Any]", json.load(response))
             except urllib.error.HTTPError as error:
-                # What the server says of a request may quote the prompt, and stays where it is.
+                # The message of the server may quote the prompt, and stays where it is.
                 problem = f"HTTP {error.code}"
                 error.close()
                 if error.code < 500 and error.code != 429:

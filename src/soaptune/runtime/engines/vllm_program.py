@@ -81,9 +81,11 @@ def _run(command: list[str], requirement: str) -> None:
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"{requirement} could not be installed: it took longer than {error.timeout:.0f} s") from error
     if done.returncode:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()][-6:]
+        lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()][-6:]
         raise EngineError(
-            f"{requirement} could not be installed: " + " / ".join(said or ["no reason given"]) + "\nWhere the package "
+            f"{requirement} could not be installed: "
+            + " / ".join(lines or ["no reason given"])
+            + "\nWhere the package "
             "index cannot be reached, allow it (on Snowflake an external access integration), put vLLM into the image "
             "and name it with st.engines.VLLM(command=...), or use engine='transformers'"
         )

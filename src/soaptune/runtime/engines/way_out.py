@@ -65,7 +65,7 @@ class Hints:
     """What is known of a schema when the end of an answer is looked for."""
 
     preferred: tuple[int, ...] = ()
-    """The tokens of the characters that its patterns speak of."""
+    """The tokens of the characters that stand in its patterns."""
     found: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
     """How a string or a number was ended before, by what could come next there."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from soaptune.engines import Completion, GenerationRequest
 from soaptune.errors import AnswerError, ConfigError, EngineError
@@ -15,14 +14,7 @@ from soaptune.runtime.serve.surface import ApiError
 from soaptune.tasks import parsing
 from soaptune.tasks.spec import TaskSpec
 
-__all__ = ["Answerer", "task_schema"]
-
-
-def task_schema(spec: TaskSpec) -> dict[str, Any]:
-    """The schema of a task's answers, with its fields in the order in which the model has learned to write them."""
-    properties: Mapping[str, Any] = spec.output_schema.get("properties", {})
-    ordered = {name: properties[name] for name in spec.output_fields if name in properties}
-    return {**spec.output_schema, "properties": {**ordered, **properties}}
+__all__ = ["Answerer"]
 
 
 class Answerer:
@@ -33,7 +25,7 @@ class Answerer:
         spec: The task; answers to its schema are checked before they are let through.
 
     Attributes:
-        schema: The task's schema, in the order of its fields.
+        schema: The task's schema; its fields stand in the order in which the model has learned to write them.
         shortest: How many tokens the shortest answer needs that fits it.
 
     Raises:
@@ -43,7 +35,7 @@ class Answerer:
     def __init__(self, engine: TransformersEngine, spec: TaskSpec) -> None:
         self._engine = engine
         self._spec = spec
-        self.schema = task_schema(spec)
+        self.schema = spec.output_schema
         self.shortest = grammar.shortest_answer(engine.tokenizer, self.schema, stop=engine.stop_tokens)
 
     def __call__(self, questions: Sequence[GenerationRequest]) -> list[Completion | Exception]:

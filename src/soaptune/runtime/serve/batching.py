@@ -46,7 +46,7 @@ class Batcher(Generic[Q, R]):
         self._size = size
         self._window = window
         self._queue: queue.Queue[tuple[Q, Future[R]] | None] = queue.Queue(waiting)
-        # A daemon, so that a batch that runs cannot keep a process alive that is told to end.
+        # A daemon, so that a batch that runs cannot keep a process alive that is asked to end.
         self._thread = threading.Thread(target=self._work, name="answering", daemon=True)
         self._thread.start()
 

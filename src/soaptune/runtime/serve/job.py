@@ -38,7 +38,7 @@ _WARM_UP_TOKENS = 8
 
 
 def serve(plan: ServePayload, place: Place, output: Path) -> str:
-    """Serves until the process is told to end.
+    """Serves until the process is asked to end.
 
     Args:
         plan: What to serve, and where.

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from soaptune.common.files import MANIFEST, write_json
 from soaptune.deploy.payload import ServePayload
+from soaptune.engines.spec import VLLM
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.folder_model import FolderModel, open_model
 from soaptune.jobs.place import Place
@@ -81,7 +83,7 @@ def deploy(plan: ServePayload, place: Place, output: Path, *, connection: Connec
         service=(name.database, name.schema, name.name),
         registry_model=plan.model_name,
         registry_version=plan.version_name,
-        engine=plan.service.engine,
+        engine=_kind(plan),
         max_new_tokens=plan.max_new_tokens,
         special_tokens=control_tokens(tokenizer),
         token=plan.service.token,
@@ -89,6 +91,10 @@ def deploy(plan: ServePayload, place: Place, output: Path, *, connection: Connec
     write_json(output / MANIFEST, manifest.model_dump(mode="json"))
     _say(f"the service {name} is up" + (f" at {manifest.url}" if address else ""))
     return manifest
+
+
+def _kind(plan: ServePayload) -> Literal["transformers", "vllm"]:
+    return "vllm" if isinstance(plan.service.engine, VLLM) else "transformers"
 
 
 def _merged(model: FolderModel, plan: ServePayload, target: Path) -> FolderModel:
@@ -102,7 +108,7 @@ def _merged(model: FolderModel, plan: ServePayload, target: Path) -> FolderModel
 def _url(address: str) -> str:
     if not address or "://" in address:
         return address
-    # Snowflake names the host alone. Only this machine's own is spoken to without TLS.
+    # Snowflake names the host alone. Only this machine's own is asked without TLS.
     host = address.partition("/")[0].rpartition(":")[0] or address
     return f"{'http' if host in ('127.0.0.1', 'localhost') else 'https'}://{address}"
 

@@ -12,6 +12,7 @@ import soaptune
 from soaptune.common.files import write_json
 from soaptune.common.versions import installed_versions
 from soaptune.deploy.payload import ServePayload
+from soaptune.engines.spec import VLLM
 from soaptune.errors import BackendError
 from soaptune.snowflake.names import Name, fold, parse, quote
 from soaptune.snowflake.session import NOT_FOUND, Connection, error_number
@@ -81,7 +82,9 @@ def log_version(connection: Connection, plan: ServePayload, weights: Path, home:
         EngineError: The model cannot answer.
     """
     with tempfile.TemporaryDirectory(prefix="soaptune-version-") as folder:
-        packed = _for_vllm(plan, weights) if plan.service.engine == "vllm" else _for_us(plan, weights, Path(folder))
+        packed = (
+            _for_vllm(plan, weights) if isinstance(plan.service.engine, VLLM) else _for_us(plan, weights, Path(folder))
+        )
 
         def log(session: Any) -> None:
             # Asked each time: an answer that was lost on the way may have been a success.
@@ -216,8 +219,8 @@ def _make(connection: Connection, session: Any, plan: ServePayload, name: Name) 
     service = plan.service
     version = find_version(session, plan, (name.database, name.schema))
     options: dict[str, Any] = {}
-    if service.engine == "vllm":
-        options["inference_engine_options"] = {"engine": "vllm", "engine_args_override": list(service.engine_args)}
+    if isinstance(service.engine, VLLM):
+        options["inference_engine_options"] = {"engine": "vllm", "engine_args_override": list(service.engine.args)}
     else:
         options["num_workers"] = 1  # each worker would load the model
     version.create_service(

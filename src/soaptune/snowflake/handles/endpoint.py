@@ -14,6 +14,7 @@ from soaptune.prompting import escape_special_tokens
 from soaptune.snowflake.handles.service import ServiceManifest
 from soaptune.snowflake.names import fold, quote
 from soaptune.snowflake.session import Connection
+from soaptune.tasks.constrained import grammar_schema
 
 __all__ = ["SnowflakeEndpoint"]
 
@@ -100,7 +101,7 @@ class SnowflakeEndpoint(Endpoint[OutT], Generic[OutT]):
     def _params(self) -> dict[str, Any]:
         params: dict[str, Any] = {"temperature": 0.0, "max_completion_tokens": self._service.max_new_tokens}
         if self._service.engine == "vllm":
-            schema = {"name": "answer", "schema": self.task.output_schema, "strict": True}
+            schema = {"name": "answer", "schema": grammar_schema(self.task.output_schema), "strict": True}
             params["response_format"] = {"type": "json_schema", "json_schema": schema}
         return params
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
+from pydantic import field_validator
+
 from soaptune.handles.endpoint import EndpointManifest
 from soaptune.snowflake.names import Name
 
@@ -17,8 +21,8 @@ class ServiceManifest(EndpointManifest):
     """The model's exact name in the registry, in the same schema."""
     registry_version: str
     """The version that is served."""
-    engine: str
-    """What answers: ``"soaptune"`` or ``"vllm"``."""
+    engine: Literal["transformers", "vllm"]
+    """The kind of the engine that answers, see `soaptune.engines`."""
     max_new_tokens: int
     """How many tokens an answer may have."""
     special_tokens: tuple[str, ...] = ()
@@ -30,3 +34,8 @@ class ServiceManifest(EndpointManifest):
     def service_name(self) -> Name:
         """The service's full name."""
         return Name(*self.service)
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _name_of_the_first_release(cls, value: Any) -> Any:
+        return "transformers" if value == "soaptune" else value

@@ -40,7 +40,10 @@ _SENT_WITHIN = timedelta(minutes=15)
 """How long after its last file a submission without a service may still get one."""
 
 _LATE = 15.0
-"""Seconds that the last lines of a log may come after the end of the job."""
+"""Seconds by which a log may lag behind what happens in the job."""
+
+_START_LINE = "ML job started"
+"""What the SDK's launcher writes between the installation and the command."""
 
 _PROGRESS_EVERY = 3.0
 
@@ -68,7 +71,7 @@ class SnowflakeJob(Job[Any]):
         self._folder = files.folder(record.job)
         self._service_name: str | None = None
         self._ended: dict[str, Any] | None = None
-        self._started = False
+        self._started: dict[str, Any] = {}
         self._progress: tuple[float, dict[str, Any]] = (0.0, {})
 
     @property
@@ -224,8 +227,18 @@ class SnowflakeJob(Job[Any]):
         return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
     def _has_started(self) -> bool:
-        self._started = self._started or bool(self._note("started"))
-        return self._started
+        self._started = self._started or self._note("started")
+        return bool(self._started)
+
+    def _started_just_now(self) -> bool:
+        """Whether the log may not have come to the command's start yet."""
+        if not self._has_started():
+            return False
+        try:
+            started = datetime.fromisoformat(str(self._started["time"]))
+        except (KeyError, ValueError):
+            return False
+        return datetime.now(timezone.utc) - started < timedelta(seconds=_LATE)
 
     def _state(self) -> dict[str, Any]:
         if self._ended is not None:
@@ -284,7 +297,10 @@ class SnowflakeJob(Job[Any]):
         sdk = jobs_module()
 
         def read(session: Any) -> str:
-            return str(sdk.MLJob(service, session=session).get_logs())
+            job = sdk.MLJob(service, session=session)
+            if self._started_just_now() and _START_LINE not in str(job.get_logs(verbose=True)):
+                return ""  # it lags behind, and holds nothing but the installation yet
+            return str(job.get_logs())
 
         try:
             return self._connection.call(f"reading the log of the job {self.id}", read)

@@ -4,7 +4,7 @@
 is `soaptune.facts.contains`.
 
 *Precision* is the share of the answer's checkable items (see `soaptune.facts.items`) that are right where they stand:
-they are, or are part of, a fact of this example that belongs to this field, or the reference says them in this field.
+they are, or are part of, a fact of this example that belongs to this field, or the reference states them in this field.
 So a reference has a recall and a precision of 1 when its facts stand in it word for word.
 
 Limits: words are compared, not meanings. A paraphrase of a fact is not found, and an invented statement whose words
@@ -16,7 +16,7 @@ text count as wrong.
 from __future__ import annotations
 
 from soaptune.evaluate.examples import Count, Example, Prediction
-from soaptune.facts import DENIED_KINDS, Item, Vocabulary, contains, score_facts, unsaid
+from soaptune.facts import DENIED_KINDS, Item, Vocabulary, contains, score_facts, unstated
 from soaptune.tasks.fact import Fact
 
 __all__ = ["fact_precision", "fact_recall"]
@@ -55,12 +55,12 @@ def fact_precision(example: Example, prediction: Prediction, vocabulary: Vocabul
     for field, reference in example.reference.items():
         items = vocabulary.items(prediction.fields.get(field, ""))
         facts = [fact for fact in example.facts or () if fact.field == field]
-        wrong = [item for item in unsaid(items, reference) if not any(_part_of(item, fact) for fact in facts)]
+        wrong = [item for item in unstated(items, reference) if not any(_part_of(item, fact) for fact in facts)]
         counts[field] = Count(float(len(items) - len(wrong)), float(len(items)))
     return counts
 
 
 def _part_of(item: Item, fact: Fact) -> bool:
     if item.quantity:
-        return not unsaid([item], fact.value)
+        return not unstated([item], fact.value)
     return item.denied == (fact.kind in DENIED_KINDS) and contains(fact.value, item.text)

@@ -1,6 +1,6 @@
 """The numbers that a prediction states and its source does not.
 
-It errs on the side of the prediction: what it reports is not said in the source in any form known here.
+It errs on the side of the prediction: what it reports is not stated in the source in any form known here.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ __all__ = ["unsupported_numbers"]
 
 
 def unsupported_numbers(prediction: str, source: str) -> list[Quantity]:
-    """Finds the numbers of a prediction that its source does not say.
+    """Finds the numbers of a prediction that its source does not state.
 
     Definition: a quantity of the prediction (see `soaptune.facts.numbers.quantities`) is supported when a quantity of
     the source has the same number and the same unit, or one of the two has no unit ("°" goes with every temperature). A
     value of several numbers (``120/80``, ``3-5``) is supported when the source has it, or each of its numbers. A single
-    number is also supported by a part of such a value. Numbers that a prediction says only by "a", "one", "once" or
-    "twice" are not tested; in the source they count as said.
+    number is also supported by a part of such a value. Numbers that a prediction gives only by "a", "one", "once" or
+    "twice" are not tested; in the source they count as stated.
 
     Args:
         prediction: What the model wrote.
@@ -26,14 +26,14 @@ def unsupported_numbers(prediction: str, source: str) -> list[Quantity]:
     Returns:
         The unsupported quantities in order, repeats included, with their places in the prediction.
     """
-    said: dict[str, set[str]] = {}
+    stated: dict[str, set[str]] = {}
     for found in quantities(source):
         for number in {found.number, *found.parts}:
-            said.setdefault(number, set()).add(found.unit)
+            stated.setdefault(number, set()).add(found.unit)
 
     def supported(wanted: Quantity) -> bool:
-        parts = (wanted.number,) if wanted.number in said else wanted.parts
-        return all(any(_compatible(wanted.unit, unit) for unit in said.get(part, ())) for part in parts)
+        parts = (wanted.number,) if wanted.number in stated else wanted.parts
+        return all(any(_compatible(wanted.unit, unit) for unit in stated.get(part, ())) for part in parts)
 
     return [found for found in quantities(prediction) if not found.implicit and not supported(found)]
 
