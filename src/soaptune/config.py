@@ -8,16 +8,41 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from collections.abc import Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import Self
 
 from soaptune.errors import ConfigError
 
-__all__ = ["Config", "OtherName", "merged", "sentence", "summary"]
+__all__ = ["Config", "OtherName", "TokenVariable", "is_token", "merged", "sentence", "summary"]
+
+_TOKEN = re.compile(r"(hf_|sk-|ghp_|github_pat_|eyJ)[A-Za-z0-9._-]{16,}")
+"""How tokens of Hugging Face, OpenAI and GitHub begin, and JSON Web Tokens such as Snowflake's."""
+
+
+def is_token(text: str) -> bool:
+    """Whether a text looks like a token itself, where the name of one is expected.
+
+    Args:
+        text: What was given.
+    """
+    return _TOKEN.fullmatch(text) is not None
+
+
+def _names_a_variable(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) or is_token(value):
+        raise ValueError(
+            "give the name of the environment variable that holds the token (such as 'HF_TOKEN'), not the token"
+        )
+    return value
+
+
+TokenVariable: TypeAlias = Annotated[str, AfterValidator(_names_a_variable)]
+"""The *name* of the environment variable that holds a token. A token itself is refused: configs are written down."""
 
 
 class OtherName(NamedTuple):

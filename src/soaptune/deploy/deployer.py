@@ -8,6 +8,7 @@ from pydantic import Field
 from typing_extensions import TypeVar
 
 from soaptune import __version__
+from soaptune.config import TokenVariable
 from soaptune.deploy.gates import Gates
 from soaptune.deploy.payload import ServePayload
 from soaptune.deploy.service import ServiceOptions
@@ -75,7 +76,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
     """Seconds that `run` waits for the first answer before it stops the endpoint again. None waits ten minutes on this
     machine and an hour on Snowflake, which builds an image first."""
 
-    token: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    token: TokenVariable | None = None
     """*Name* of the environment variable that holds the hub's token for a gated base model, never the token itself."""
 
     service: ServiceOptions = ServiceOptions()

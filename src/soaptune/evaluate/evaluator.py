@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from soaptune.config import Config, OtherName
+from soaptune.config import Config, OtherName, TokenVariable
 from soaptune.engines.spec import Cortex, EngineSpec, Transformers
 from soaptune.errors import Violation
 from soaptune.evaluate.judges import Facts
@@ -79,7 +79,7 @@ class Evaluator(Step[EvalReport]):
     one (on Snowflake alone): the report is that model's, as an alternative, and no `Deployer` takes it for the tuned
     one's."""
 
-    token: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    token: TokenVariable | None = None
     """*Name* of the environment variable that holds the hub's token for a gated base model, never the token itself."""
 
     constrained: bool = False

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import Field, field_validator
 
-from soaptune.config import Config
+from soaptune.config import Config, is_token
 from soaptune.handles.location import Folder, Location
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.output import FolderOutput, Output
@@ -89,6 +89,17 @@ class JobSpec(Config):
                 raise ValueError(
                     f"{name} looks like a secret, and a spec is written to disk: set it in your own environment and "
                     f'name it there, secrets={{"{name}": "{name}"}}'
+                )
+        return value
+
+    @field_validator("secrets")
+    @classmethod
+    def _names_of_secrets(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, source in value.items():
+            if is_token(source):
+                raise ValueError(
+                    f"{name}: give the name under which the secret is known where the job starts, not the secret; a "
+                    f'spec is written to disk. Set it in your own environment and name it here, {{"{name}": "{name}"}}'
                 )
         return value
 
