@@ -14,7 +14,7 @@ from soaptune.generation.protocol import Pools, load_generator
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.location import Query
 from soaptune.handles.preparation.split import target_sizes
-from soaptune.jobs.arguments import require_backend
+from soaptune.jobs.arguments import require_backend, require_capabilities
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.estimate import Estimate
@@ -133,7 +133,11 @@ class DataGenerator(Step[Dataset]):
 
         Args:
             given: What the backend can do.
+
+        Raises:
+            ConfigError: An input is of a wrong kind.
         """
+        require_capabilities(given)
         payload = self._cortex_payload() if self.mode == "cortex" else self._payload()
         output: Output = FolderOutput()
         if given.datasets == "tables":

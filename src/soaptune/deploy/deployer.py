@@ -16,7 +16,7 @@ from soaptune.errors import GateError, JobTimeout, Violation, raise_on_errors
 from soaptune.handles.endpoint import Endpoint, is_loopback_host
 from soaptune.handles.model import Model
 from soaptune.handles.report import EvalReport
-from soaptune.jobs.arguments import require_backend, require_handle
+from soaptune.jobs.arguments import require_backend, require_capabilities, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.base_model import bring_base
 from soaptune.jobs.capabilities import Capabilities
@@ -107,7 +107,11 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
 
         Raises:
             DataError: The model has learned no task.
+            ConfigError: An input is of a wrong kind.
         """
+        require_capabilities(given)
+        require_handle(model, Model, "model")
+        require_handle(report, EvalReport, "report", optional=True)
         manifest = model.manifest
         inputs: Inputs = {"model": model.location}
         base = None

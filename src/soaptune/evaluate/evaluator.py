@@ -16,7 +16,7 @@ from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
 from soaptune.handles.model_ref import ModelRef
 from soaptune.handles.report import EvalReport
-from soaptune.jobs.arguments import require_backend, require_handle
+from soaptune.jobs.arguments import require_backend, require_capabilities, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.base_model import bring_base
 from soaptune.jobs.capabilities import Capabilities
@@ -104,7 +104,13 @@ class Evaluator(Step[EvalReport]):
             model: The model.
             data: The examples.
             given: What the backend can do.
+
+        Raises:
+            ConfigError: An input is of a wrong kind.
         """
+        require_capabilities(given)
+        require_handle(model, Model, "model")
+        require_handle(data, Dataset, "data")
         inputs: Inputs = {"data": data.location}
         needs, base = self.engine.needs(), None
         payload = {"model_fingerprint": model.fingerprint, "data_fingerprint": data.fingerprint}

@@ -11,7 +11,7 @@ from soaptune.handles.location import Folder
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelPlan
 from soaptune.handles.model_ref import ModelRef
-from soaptune.jobs.arguments import require_backend, require_handle
+from soaptune.jobs.arguments import require_backend, require_capabilities, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.base_model import bring_base
 from soaptune.jobs.capabilities import Capabilities
@@ -83,7 +83,12 @@ class Trainer(Step[Model]):
         Args:
             data: The examples.
             given: What the backend can do; the config is written for its hardware.
+
+        Raises:
+            ConfigError: An input is of a wrong kind.
         """
+        require_capabilities(given)
+        require_handle(data, Dataset, "data")
         spec, changes = self._adapted(given)
         base, inputs = bring_base(spec.base, given=given)
         config = to_yaml(spec, base_path=None if base == spec.base else base.name)
