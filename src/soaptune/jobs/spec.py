@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any, Literal, TypeAlias, cast
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, TypeAlias, cast
 
 from pydantic import Field, field_validator
 
-from soaptune.config import Config, is_token
+from soaptune.config import Config, OtherName, is_token
 from soaptune.handles.location import Folder, Location
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.output import FolderOutput, Output
@@ -40,6 +42,10 @@ class JobSpec(Config):
     The command runs in ``<stage>/app``, where `files` lie. It finds its inputs in ``../inputs/<name>`` and writes to
     ``../output``.
     """
+
+    other_names: ClassVar[Mapping[str, OtherName]] = MappingProxyType(
+        dict.fromkeys(("command", "cmd", "args"), OtherName("entrypoint"))
+    )
 
     format_version: Literal[1, 2] = 2
     """The form of the spec. The first release wrote 1, without saying so; it is read as well."""

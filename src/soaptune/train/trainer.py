@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
 from pydantic import Field
 
 from soaptune.common.fingerprint import fingerprint
+from soaptune.config import OtherName
 from soaptune.errors import Violation
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.location import Folder
@@ -32,6 +37,15 @@ __all__ = ["Trainer"]
 _OF_THE_CALLER = {"token", "cache_dir"}
 """What of a spec belongs to the caller, and enters no manifest."""
 
+_GIVEN_TO_RUN = OtherName("run(data, on=backend)", "A trainer is not given its examples before.")
+
+_OTHER_NAMES: Mapping[str, OtherName] = MappingProxyType(
+    {
+        **dict.fromkeys(("train_dataset", "eval_dataset", "dataset", "data", "train_data"), _GIVEN_TO_RUN),
+        **{name: OtherName("spec") for name in ("args", "config", "training_args")},
+    }
+)
+
 _TRAIN_PY = '"""Registers soaptune\'s plug-ins with ArcticTraining."""\nimport soaptune.runtime.arctic  # noqa: F401\n'
 
 _TRAIN_PY_ON_NODES = '''\
@@ -53,6 +67,8 @@ class Trainer(Step[Model]):
         >>> trainer = Trainer(spec=TrainSpec.preset("tiny-lora"))
         >>> model = trainer.run(data, on=LocalBackend("runs"))  # doctest: +SKIP
     """
+
+    other_names: ClassVar[Mapping[str, OtherName]] = _OTHER_NAMES
 
     spec: TrainSpec
     """What is trained, and how."""
