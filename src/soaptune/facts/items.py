@@ -71,7 +71,7 @@ def unsaid(items: Iterable[Item], text: str, *, either_way: bool = False) -> tup
 
     A term is said where its words stand side by side, denied where the item is denied and not denied where it is not.
     A quantity is said where its number stands with the same unit, or one of the two has no unit; see
-    `soaptune.facts.unsupported_numbers`. What is not said here is not said in any form known to this room, so that a
+    `soaptune.facts.unsupported_numbers`. What is not said here is not said in any form known to this package, so that a
     rate built on it is a lower bound.
 
     Args:

@@ -1,6 +1,6 @@
 """Numbers and quantities in text, however they are spelled or said.
 
-`canonical` brings the tokens of a text into the one spelling in which this room compares: digits for number words,
+`canonical` brings the tokens of a text into the one spelling in which this package compares: digits for number words,
 ``120/80`` for "120 over 80", ``8/10`` for "8 out of 10", ``mg`` for "milligrams".
 """
 
@@ -92,7 +92,7 @@ def quantities(text: str) -> tuple[Quantity, ...]:
 
 @lru_cache(maxsize=512)
 def canonical(text: str) -> tuple[Token, ...]:
-    """Splits a text into tokens in the one spelling in which this room compares.
+    """Splits a text into tokens in the one spelling in which this package compares.
 
     Definition: the tokens of `tokenise` with number words as digits (up to 999,999, decimals with "point"; "once" and
     "twice" as 1 and 2 times; "a", "an" and "one" only before a unit of time), "a over b" and "a out of b" of two

@@ -235,6 +235,10 @@ class Dataset(DatasetOperations, ABC):
             DataError: There is no such split, or its file cannot be read.
             MissingExtraError: The package `datasets` is not installed.
         """
+        given: Any = split
+        if not isinstance(given, str):
+            example = f"dataset[{self.splits[0]!r}]"
+            raise DataError(f"A dataset is a mapping from splits to rows: {example}[0] is the first row of a split.")
         table = self._read(split, ["id", *self.task.fields])
         return optional("datasets", extra="train", what="Dataset[split]").Dataset(table)
 

@@ -247,6 +247,7 @@ class Task(Generic[OutT]):
         """Finds what is wrong with the task, all at once and without importing its hooks; see `checks.check`."""
         return checks.check(
             name=self.name,
+            system_prompt=self.system_prompt,
             user_template=self.user_template,
             rubric=self.rubric,
             schema=self._schema,
