@@ -23,7 +23,7 @@ from soaptune.jobs.needs import CortexNeed, Needs
 from soaptune.jobs.output import FolderOutput, NamedTables, Output
 from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
-from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.spec import JobName, JobSpec
 from soaptune.jobs.step import Step
 from soaptune.tasks.task import Task
 
@@ -94,7 +94,7 @@ class DataGenerator(Step[Dataset]):
     code_paths: tuple[str, ...] = ()
     """Folders with Python code that the job needs, for a generator that is not part of an installed package."""
 
-    name: str = "generate"
+    name: JobName = "generate"
     """The job's name, as backends show it."""
 
     @field_validator("mode", mode="before")

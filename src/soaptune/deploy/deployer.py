@@ -25,7 +25,7 @@ from soaptune.jobs.memory import inference_memory
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
-from soaptune.jobs.spec import Inputs, JobSpec
+from soaptune.jobs.spec import Inputs, JobName, JobSpec
 from soaptune.jobs.step import Step, cancelled_by_interrupt
 from soaptune.tasks.spec import TaskSpec
 from soaptune.tasks.task import Task
@@ -47,7 +47,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
         >>> endpoint = deployer.run(model, report, on=LocalBackend("runs"))  # doctest: +SKIP
     """
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$")
+    name: JobName
     """Under which name the model is served (the ``model`` of a request), and the job's name."""
 
     task: Task[OutT] | None = None

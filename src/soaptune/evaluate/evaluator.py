@@ -25,7 +25,7 @@ from soaptune.jobs.memory import inference_memory
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
-from soaptune.jobs.spec import Inputs, JobSpec
+from soaptune.jobs.spec import Inputs, JobName, JobSpec
 from soaptune.jobs.step import Step
 from soaptune.tasks.spec import TaskSpec
 
@@ -94,7 +94,7 @@ class Evaluator(Step[EvalReport]):
     code_paths: tuple[str, ...] = ()
     """Folders with Python code that the job needs, for a task's lexicon that is not part of an installed package."""
 
-    name: str = "evaluate"
+    name: JobName = "evaluate"
     """The job's name, as backends show it."""
 
     def plan(self, model: Model, data: Dataset, *, given: Capabilities) -> Plan:

@@ -6,18 +6,20 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeAlias, cast
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from soaptune.config import Config, OtherName, is_token
 from soaptune.handles.location import Folder, Location
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.output import FolderOutput, Output
 
-__all__ = ["Inputs", "JobKind", "JobSpec", "Resources"]
+__all__ = ["Inputs", "JobKind", "JobName", "JobSpec", "Resources"]
 
 _SECRET = re.compile(r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,60}")
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -27,6 +29,16 @@ JobKind = Literal["data", "model", "report", "endpoint", "command"]
 
 Inputs: TypeAlias = dict[str, Location | tuple[Location, ...]]
 """What a job reads, by the name under which it finds it: one place, or several in order."""
+
+
+def _fit_for_a_job(value: str) -> str:
+    if _NAME.fullmatch(value) is None:
+        raise ValueError("a job's name begins with a letter and has letters, digits, - and _, at most 61 in all")
+    return value
+
+
+JobName: TypeAlias = Annotated[str, AfterValidator(_fit_for_a_job)]
+"""What a job is called; part of its id, and of names on every backend."""
 
 
 class Resources(Config):
@@ -50,7 +62,7 @@ class JobSpec(Config):
     format_version: Literal[1, 2] = 2
     """The form of the spec. The first release wrote 1, without saying so; it is read as well."""
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$")
+    name: JobName
     """What the job is called; part of its id."""
 
     kind: JobKind = "command"

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
-from pydantic import Field
-
 from soaptune.common.fingerprint import fingerprint
 from soaptune.config import OtherName
 from soaptune.errors import Violation
@@ -24,7 +22,7 @@ from soaptune.jobs.job import Job
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
-from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.spec import JobName, JobSpec
 from soaptune.jobs.step import Step
 from soaptune.train import hardware, preflight
 from soaptune.train.arctic_yaml import to_yaml
@@ -73,7 +71,7 @@ class Trainer(Step[Model]):
     spec: TrainSpec
     """What is trained, and how."""
 
-    name: str = Field(default="train", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$")
+    name: JobName = "train"
     """The job's name, as backends show it."""
 
     adapt_to_hardware: bool = True

@@ -177,3 +177,20 @@ def test_a_step_of_a_wrong_kind_of_part_is_our_error(call, message):
 def test_a_backend_of_this_machine_refuses_numbers_that_mean_nothing(option):
     with pytest.raises(ConfigError, match=f"^LocalBackend: {next(iter(option))} is "):
         st.LocalBackend("runs", **option)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda name: TRAINER.replace(name=name),
+        lambda name: EVALUATOR.replace(name=name),
+        lambda name: DEPLOYER.replace(name=name),
+        lambda name: GENERATOR.replace(name=name),
+        lambda name: JobSpec(name=name, entrypoint=("true",)),
+    ],
+)
+@pytest.mark.parametrize("name", ["my notes", "1st", "", "a" * 62])
+def test_a_name_that_no_job_can_have_is_refused_where_it_is_given(make, name):
+    with pytest.raises(ConfigError, match=r"name: a job's name begins with a letter and has letters, digits, - and _"):
+        make(name)
+    assert make("a" * 61).name == "a" * 61
