@@ -4,7 +4,7 @@ Four steps, in the order the data flows: `DataGenerator`, `Trainer`, `Evaluator`
 other are handles (`Dataset`, `Model`, `EvalReport`, `Endpoint`); where they run is a backend (`LocalBackend`,
 `SnowflakeBackend`).
 
-This room is the front door. The public names are loaded when they are first used, so that ``import soaptune`` costs
+The public names are loaded when they are first used, so that ``import soaptune`` costs
 little and works without any of the extras.
 """
 

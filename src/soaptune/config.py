@@ -8,16 +8,41 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from collections.abc import Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import Self
 
 from soaptune.errors import ConfigError
 
-__all__ = ["Config", "OtherName", "merged", "sentence", "summary"]
+__all__ = ["Config", "OtherName", "TokenVariable", "is_token", "merged", "sentence", "summary"]
+
+_TOKEN = re.compile(r"(hf_|sk-|ghp_|github_pat_|eyJ)[A-Za-z0-9._-]{16,}")
+"""How tokens of Hugging Face, OpenAI and GitHub begin, and JSON Web Tokens such as Snowflake's."""
+
+
+def is_token(text: str) -> bool:
+    """Whether a text looks like a token itself, where the name of one is expected.
+
+    Args:
+        text: What was given.
+    """
+    return _TOKEN.fullmatch(text) is not None
+
+
+def _names_a_variable(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) or is_token(value):
+        raise ValueError(
+            "give the name of the environment variable that holds the token (such as 'HF_TOKEN'), not the token"
+        )
+    return value
+
+
+TokenVariable: TypeAlias = Annotated[str, AfterValidator(_names_a_variable)]
+"""The *name* of the environment variable that holds a token. A token itself is refused: configs are written down."""
 
 
 class OtherName(NamedTuple):
@@ -85,13 +110,14 @@ class Config(BaseModel, metaclass=_Meta):
         unknown = [key for key in given if key not in known]
         if not unknown:
             return data  # pyright: ignore[reportUnknownVariableType]
+        answers = {key: _suggestion(str(key), cls) for key in unknown}
         raise PydanticCustomError(
             "unknown_field",
-            "{model} has no field {names}; its fields are {fields}",
+            "{model} has no field {names}{fields}",
             {
                 "model": cls.__name__,
-                "names": ", ".join(f"{key!r}{_suggestion(str(key), cls)}" for key in unknown),
-                "fields": ", ".join(sorted(known)),
+                "names": ", ".join(f"{key!r}{answer}" for key, answer in answers.items()),
+                "fields": "" if all(answers.values()) else f"; its fields are {', '.join(sorted(known))}",
             },
         )
 
@@ -146,8 +172,10 @@ def _suggestion(name: str, cls: type[Config]) -> str:
     places: dict[str, list[OtherName]] = {}
     for known, place in _places(cls):
         places.setdefault(known, []).append(place)
-    near = difflib.get_close_matches(name, places, n=1)
-    meant = list(dict.fromkeys(places[name] if name in places else places[near[0]] if near else ()))[:3]
+    # Of the many names that others have one is soon a little like any name: it must be more like this one than ours.
+    near = difflib.get_close_matches(name, cls.model_fields, n=1) or difflib.get_close_matches(name, places, 1, 0.75)
+    own = [cls.other_names[name]] if name in cls.other_names else []
+    meant = own or list(dict.fromkeys(places[name] if name in places else places[near[0]] if near else ()))[:3]
     if not meant:
         return ""
     answer = f"did you mean {' or '.join(repr(place.path) for place in meant)}?"
@@ -183,16 +211,42 @@ def _our_errors(cls: type[Config]) -> Generator[None]:
     try:
         yield
     except ValidationError as error:
-        raise ConfigError(f"{cls.__name__}: {summary(error)}") from error
+        found = summary(error)
+        named = found.startswith(f"{cls.__name__} has no field")
+        raise ConfigError(found if named else f"{cls.__name__}: {found}") from error
 
 
 def summary(error: ValidationError) -> str:
     """All findings of a Pydantic error in one line, without the input values, which may be sensitive."""
     found = error.errors(include_url=False, include_input=False)
-    return "; ".join(f"{'.'.join(str(part) for part in e['loc']) or '(whole)'}: {sentence(e)}" for e in found)
+    places = (".".join(str(part) for part in finding["loc"]) for finding in found)
+    return "; ".join(
+        f"{place}: {_for_python(f)}" if place else _for_python(f) for place, f in zip(places, found, strict=True)
+    )
 
 
 def sentence(finding: ErrorDetails) -> str:
     """What one of Pydantic's findings says, without the words that it puts before those of our own validators."""
     prefix = {"value_error": "Value error, ", "assertion_error": "Assertion failed, "}.get(finding["type"], "")
     return finding["msg"].removeprefix(prefix)
+
+
+def _for_python(finding: ErrorDetails) -> str:
+    """The same for somebody who writes Python: what to write in place of what was given."""
+    kind, context = finding["type"], finding.get("ctx", {})
+    if kind == "model_type":
+        name = str(context["class_name"])
+        return f"{'an' if name[0] in 'AEIOU' else 'a'} {name} is expected; write {name}(...)"
+    if kind == "union_tag_invalid":
+        kinds = str(context["expected_tags"])
+        near = difflib.get_close_matches(str(context["tag"]), [each.strip("' ") for each in kinds.split(",")], n=1)
+        return (
+            f"there is no kind {context['tag']!r}{f' (did you mean {near[0]!r}?)' if near else ''}; there are {kinds}"
+        )
+    if kind == "union_tag_not_found":
+        return "an object that says its kind is expected, and this says none"
+    plain = {
+        "tuple_type": 'a list is expected, such as ["a", "b"]',
+        "dict_type": "a mapping is expected, such as {...}",
+    }
+    return plain.get(kind, sentence(finding))

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, field_validator, model_validator
 
+import soaptune as st
 from soaptune.config import Config, OtherName
 from soaptune.errors import ConfigError
 
@@ -44,7 +45,7 @@ class Outer(Config):
     ("values", "said"),
     [
         ({"even": 1}, "Outer: even: it must be even"),
-        ({"left": 2, "right": 1}, "Outer: (whole): left is right of right"),
+        ({"left": 2, "right": 1}, "Outer: left is right of right"),
         ({"inner": {"size": 0}, "even": 3}, "Outer: inner.size: a size is at least 1; even: it must be even"),
     ],
 )
@@ -126,7 +127,7 @@ def test_a_name_of_others_is_answered_with_ours():
     def answer(cls, name):
         with pytest.raises(ConfigError) as caught:
             cls(**{name: 1})
-        return str(caught.value).split("(whole): ")[1].split("; its fields")[0]
+        return str(caught.value).removeprefix(f"{cls.__name__}: ").split("; its fields")[0]
 
     assert answer(Optimizer, "lr") == "Optimizer has no field 'lr' (did you mean 'rate'?)"
     hint = "(did you mean 'optimizer.rate'? Write optimizer={'rate': ...}.)"
@@ -142,3 +143,54 @@ def test_a_mode_that_is_not_there_is_answered_with_those_that_are():
 
     with pytest.raises(ConfigError, match=r"^DataGenerator: mode: there is no mode 'dictate'; the modes"):
         st.DataGenerator(task=st.tasks.SOAP, mode="dictate")
+
+
+def test_a_name_with_an_answer_needs_no_list_of_all_names():
+    with pytest.raises(ConfigError) as caught:
+        Inner(sise=1)
+    assert str(caught.value) == "Inner has no field 'sise' (did you mean 'size'?)"
+    with pytest.raises(ConfigError) as caught:
+        Inner(sise=1, colour=2)
+    assert str(caught.value).endswith("'sise' (did you mean 'size'?), 'colour'; its fields are size")
+
+
+def test_the_kind_of_a_group_and_of_a_union_is_answered_with_what_to_write():
+    class Circle(Config):
+        kind: Literal["circle"] = "circle"
+
+    class Square(Config):
+        kind: Literal["square"] = "square"
+
+    class Shapes(Config):
+        inner: Inner = Inner()
+        shape: Annotated[Circle | Square, Field(discriminator="kind")] = Circle()
+
+    def answer(**values):
+        with pytest.raises(ConfigError) as caught:
+            Shapes(**values)
+        return str(caught.value)
+
+    assert answer(inner="big") == "Shapes: inner: an Inner is expected; write Inner(...)"
+    assert answer(inner=Inner) == "Shapes: inner: an Inner is expected; write Inner(...)"
+    assert answer(shape={"kind": "cirle"}) == (
+        "Shapes: shape: there is no kind 'cirle' (did you mean 'circle'?); there are 'circle', 'square'"
+    )
+    assert answer(shape=Circle) == "Shapes: shape: an object that says its kind is expected, and this says none"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: st.Trainer(spec=st.TrainSpec(model="m"), train_dataset=1),
+            r"'train_dataset' .*run\(data, on=backend\)",
+        ),
+        (lambda: st.JobSpec(name="a", command=["ls"]), r"'command' \(did you mean 'entrypoint'\?\)"),
+        (lambda: st.JobSpec(name="a", entrypoint="ls -l"), r"entrypoint: a list is expected, such as \["),
+        (lambda: st.Evaluator(engine="vlm"), r"there is no kind 'vlm' \(did you mean 'vllm'\?\)"),
+        (lambda: st.Evaluator(judge="facts"), r"judge: a Facts is expected; write Facts\(\.\.\.\)"),
+    ],
+)
+def test_what_newcomers_write_is_answered_with_what_is_meant(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()

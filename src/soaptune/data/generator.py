@@ -14,7 +14,7 @@ from soaptune.generation.protocol import Pools, load_generator
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.location import Query
 from soaptune.handles.preparation.split import target_sizes
-from soaptune.jobs.arguments import require_backend
+from soaptune.jobs.arguments import require_backend, require_capabilities
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.estimate import Estimate
@@ -23,7 +23,7 @@ from soaptune.jobs.needs import CortexNeed, Needs
 from soaptune.jobs.output import FolderOutput, NamedTables, Output
 from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
-from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.spec import JobName, JobSpec
 from soaptune.jobs.step import Step
 from soaptune.tasks.task import Task
 
@@ -94,7 +94,7 @@ class DataGenerator(Step[Dataset]):
     code_paths: tuple[str, ...] = ()
     """Folders with Python code that the job needs, for a generator that is not part of an installed package."""
 
-    name: str = "generate"
+    name: JobName = "generate"
     """The job's name, as backends show it."""
 
     @field_validator("mode", mode="before")
@@ -133,7 +133,11 @@ class DataGenerator(Step[Dataset]):
 
         Args:
             given: What the backend can do.
+
+        Raises:
+            ConfigError: An input is of a wrong kind.
         """
+        require_capabilities(given)
         payload = self._cortex_payload() if self.mode == "cortex" else self._payload()
         output: Output = FolderOutput()
         if given.datasets == "tables":

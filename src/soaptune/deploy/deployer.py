@@ -8,6 +8,7 @@ from pydantic import Field
 from typing_extensions import TypeVar
 
 from soaptune import __version__
+from soaptune.config import TokenVariable
 from soaptune.deploy.gates import Gates
 from soaptune.deploy.payload import ServePayload
 from soaptune.deploy.service import ServiceOptions
@@ -15,7 +16,7 @@ from soaptune.errors import GateError, JobTimeout, Violation, raise_on_errors
 from soaptune.handles.endpoint import Endpoint, is_loopback_host
 from soaptune.handles.model import Model
 from soaptune.handles.report import EvalReport
-from soaptune.jobs.arguments import require_backend, require_handle
+from soaptune.jobs.arguments import require_backend, require_capabilities, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.base_model import bring_base
 from soaptune.jobs.capabilities import Capabilities
@@ -24,7 +25,7 @@ from soaptune.jobs.memory import inference_memory
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
-from soaptune.jobs.spec import Inputs, JobSpec
+from soaptune.jobs.spec import Inputs, JobName, JobSpec
 from soaptune.jobs.step import Step, cancelled_by_interrupt
 from soaptune.tasks.spec import TaskSpec
 from soaptune.tasks.task import Task
@@ -46,7 +47,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
         >>> endpoint = deployer.run(model, report, on=LocalBackend("runs"))  # doctest: +SKIP
     """
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$")
+    name: JobName
     """Under which name the model is served (the ``model`` of a request), and the job's name."""
 
     task: Task[OutT] | None = None
@@ -75,7 +76,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
     """Seconds that `run` waits for the first answer before it stops the endpoint again. None waits ten minutes on this
     machine and an hour on Snowflake, which builds an image first."""
 
-    token: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    token: TokenVariable | None = None
     """*Name* of the environment variable that holds the hub's token for a gated base model, never the token itself."""
 
     service: ServiceOptions = ServiceOptions()
@@ -106,7 +107,11 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
 
         Raises:
             DataError: The model has learned no task.
+            ConfigError: An input is of a wrong kind.
         """
+        require_capabilities(given)
+        require_handle(model, Model, "model")
+        require_handle(report, EvalReport, "report", optional=True)
         manifest = model.manifest
         inputs: Inputs = {"model": model.location}
         base = None

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from soaptune.config import Config, OtherName
+from soaptune.config import Config, OtherName, TokenVariable
 from soaptune.engines.spec import VLLM, Cortex, EngineSpec, Transformers
 from soaptune.errors import Violation
 
@@ -79,7 +79,7 @@ class ServiceOptions(Config):
     replace_existing: bool = False
     """Whether a service of the same name that serves another model may be dropped for this one."""
 
-    token: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    token: TokenVariable | None = None
     """Name of the environment variable that holds the programmatic access token with which `Endpoint.generate` calls
     the service over HTTPS. None calls it through SQL with the backend's session, which needs no token."""
 

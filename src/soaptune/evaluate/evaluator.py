@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from soaptune.config import Config, OtherName
+from soaptune.config import Config, OtherName, TokenVariable
 from soaptune.engines.spec import Cortex, EngineSpec, Transformers
 from soaptune.errors import Violation
 from soaptune.evaluate.judges import Facts
@@ -16,7 +16,7 @@ from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
 from soaptune.handles.model_ref import ModelRef
 from soaptune.handles.report import EvalReport
-from soaptune.jobs.arguments import require_backend, require_handle
+from soaptune.jobs.arguments import require_backend, require_capabilities, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.base_model import bring_base
 from soaptune.jobs.capabilities import Capabilities
@@ -25,7 +25,7 @@ from soaptune.jobs.memory import inference_memory
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
-from soaptune.jobs.spec import Inputs, JobSpec
+from soaptune.jobs.spec import Inputs, JobName, JobSpec
 from soaptune.jobs.step import Step
 from soaptune.tasks.spec import TaskSpec
 
@@ -79,7 +79,7 @@ class Evaluator(Step[EvalReport]):
     one (on Snowflake alone): the report is that model's, as an alternative, and no `Deployer` takes it for the tuned
     one's."""
 
-    token: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    token: TokenVariable | None = None
     """*Name* of the environment variable that holds the hub's token for a gated base model, never the token itself."""
 
     constrained: bool = False
@@ -94,7 +94,7 @@ class Evaluator(Step[EvalReport]):
     code_paths: tuple[str, ...] = ()
     """Folders with Python code that the job needs, for a task's lexicon that is not part of an installed package."""
 
-    name: str = "evaluate"
+    name: JobName = "evaluate"
     """The job's name, as backends show it."""
 
     def plan(self, model: Model, data: Dataset, *, given: Capabilities) -> Plan:
@@ -104,7 +104,13 @@ class Evaluator(Step[EvalReport]):
             model: The model.
             data: The examples.
             given: What the backend can do.
+
+        Raises:
+            ConfigError: An input is of a wrong kind.
         """
+        require_capabilities(given)
+        require_handle(model, Model, "model")
+        require_handle(data, Dataset, "data")
         inputs: Inputs = {"data": data.location}
         needs, base = self.engine.needs(), None
         payload = {"model_fingerprint": model.fingerprint, "data_fingerprint": data.fingerprint}

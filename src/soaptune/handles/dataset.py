@@ -18,7 +18,7 @@ from soaptune.common.wording import did_you_mean
 from soaptune.errors import DataError
 from soaptune.handles.dataset_manifest import DatasetManifest
 from soaptune.handles.ledger import RowLedger
-from soaptune.handles.location import Location, Receiver
+from soaptune.handles.location import Location, Receiver, copied
 from soaptune.handles.operations import DatasetOperations
 from soaptune.tasks.fact import Fact
 from soaptune.tasks.spec import HasSpec, TaskSpec
@@ -171,7 +171,7 @@ class Dataset(DatasetOperations, ABC):
         Returns:
             A handle to the copy, with the same rows and fingerprint; this handle where it lies there already.
         """
-        return backend.receive(self)
+        return copied(self, backend)
 
     @abstractmethod
     def download(self, path: str | Path) -> FolderDataset:
@@ -235,6 +235,10 @@ class Dataset(DatasetOperations, ABC):
             DataError: There is no such split, or its file cannot be read.
             MissingExtraError: The package `datasets` is not installed.
         """
+        given: Any = split
+        if not isinstance(given, str):
+            example = f"dataset[{self.splits[0]!r}]"
+            raise DataError(f"A dataset is a mapping from splits to rows: {example}[0] is the first row of a split.")
         table = self._read(split, ["id", *self.task.fields])
         return optional("datasets", extra="train", what="Dataset[split]").Dataset(table)
 

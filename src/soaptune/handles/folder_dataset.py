@@ -134,7 +134,9 @@ class FolderDataset(InFolder, Dataset):
 
 def open_dataset(path: str | Path) -> FolderDataset:
     """Opens a dataset folder; see `soaptune.Dataset.open`."""
-    folder = Path(path)
+    folder = Path(path).expanduser()
+    if not (folder / MANIFEST).is_file() and (folder / "output" / MANIFEST).is_file():
+        folder = folder / "output"
     manifest = open_manifest(FolderFiles(folder), DatasetManifest, hint="Other files load with Dataset.load().")
     for split in manifest.counts:
         if not (folder / f"{split}.parquet").is_file():

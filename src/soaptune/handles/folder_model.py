@@ -98,12 +98,15 @@ class FolderModel(InFolder, Model):
         return merged if merged.manifest.merged_from == self.fingerprint else None
 
 
+_HINT = "A Trainer leaves one in its job's folder. A base model is named in a spec: TrainSpec(model=...)."
+
+
 def open_model(path: str | os.PathLike[str]) -> FolderModel:
     """Opens the folder of a trained model; see `Model.open`."""
     folder = Path(path).expanduser().resolve()
     if not (folder / MANIFEST).is_file() and (folder / "output" / MANIFEST).is_file():
         folder = folder / "output"
-    model = FolderModel(folder, open_manifest(FolderFiles(folder), ModelManifest))
+    model = FolderModel(folder, open_manifest(FolderFiles(folder), ModelManifest, hint=_HINT))
     wanted = "adapter_config.json" if model.is_adapter else "config.json"
     if not (model.weights / wanted).is_file() or not any(model.weights.glob("*.safetensors")):
         raise DataError(f"{model.weights} is not a whole model: it needs {wanted} and .safetensors files")

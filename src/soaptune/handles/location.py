@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from soaptune.config import Config
-from soaptune.errors import Violation
+from soaptune.errors import ConfigError, Violation
 from soaptune.handles.dataset_manifest import DatasetManifest
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "StagePath",
     "TableSplit",
     "Tables",
+    "copied",
     "misplaced",
 ]
 
@@ -195,6 +196,23 @@ class Receiver(Protocol):
             A handle to the copy; the handle itself where it lies there already.
         """
         ...
+
+
+def copied(handle: Any, backend: Any) -> Any:
+    """What a backend gives for a handle that is copied to it.
+
+    Args:
+        handle: A `Dataset` or a `Model`.
+        backend: The backend.
+
+    Raises:
+        ConfigError: It is no backend.
+    """
+    if isinstance(backend, type) or not callable(getattr(backend, "receive", None)):
+        what = f"the class {backend.__name__}" if isinstance(backend, type) else f"a {type(backend).__name__}"
+        hint = "write copy_to(st.SnowflakeBackend(...)); download(folder) writes into a folder"
+        raise ConfigError(f"a copy goes to a backend, and this is {what}: {hint}")
+    return backend.receive(handle)
 
 
 def misplaced(handles: tuple[Any, ...], *, reads: Collection[LocationKind]) -> list[Violation]:

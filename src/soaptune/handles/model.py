@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from soaptune.errors import DataError
-from soaptune.handles.location import Location, Receiver
+from soaptune.handles.location import Location, Receiver, copied
 from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.model_ref import ModelRef
 from soaptune.tasks.spec import TaskSpec
@@ -125,7 +125,7 @@ class Model(ABC):
         Returns:
             A handle to the copy, with the same fingerprint; this handle where it lies there already.
         """
-        return backend.receive(self)
+        return copied(self, backend)
 
     @property
     def manifest(self) -> ModelManifest:

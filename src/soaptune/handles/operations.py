@@ -106,6 +106,9 @@ class DatasetOperations:
             DataError: There is no such split or row, or one is selected twice.
         """
         dataset = _dataset(self)
+        given: Any = indices
+        if not isinstance(given, Iterable):
+            raise DataError(f"select() takes places of rows, such as range(100), not a {type(given).__name__}.")
         if isinstance(indices, Mapping):
             wanted = {split: list(places) for split, places in cast("Mapping[str, Iterable[int]]", indices).items()}
         else:

@@ -131,8 +131,10 @@ class EvalReport(Config):
         Raises:
             DataError: There is no report, or it is not one that this version reads.
         """
-        file = Path(path)
-        file = file / REPORT_FILE if file.is_dir() else file
+        file = Path(path).expanduser()
+        if not (file / REPORT_FILE).is_file() and (file / "output" / REPORT_FILE).is_file():
+            file = file / "output"
+        file = file if file.is_file() else file / REPORT_FILE
         hint = "An Evaluator leaves one in its job's output folder."
         report = open_manifest(FolderFiles(file.parent), cls, name=file.name, hint=hint)
         report._folder = file.parent.absolute()

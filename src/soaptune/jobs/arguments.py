@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from soaptune.errors import ConfigError
+from soaptune.jobs.capabilities import Capabilities
+from soaptune.jobs.spec import JobSpec
 
-__all__ = ["require_backend", "require_handle"]
+__all__ = ["require_backend", "require_capabilities", "require_handle", "require_spec"]
 
 _HOW_TO_GET = {
     "Dataset": "st.Dataset.open(folder) opens one, st.Dataset.load(source, task=...) makes one of other data",
@@ -35,6 +37,34 @@ def require_backend(on: Any) -> None:
     elif all(callable(getattr(on, name, None)) for name in ("preflight", "submit")) and hasattr(on, "name"):
         return
     raise ConfigError(f"on= is {_kind(on)}, and a backend is expected: {how}")
+
+
+def require_capabilities(given: Any) -> None:
+    """Checks that ``given=`` is what a backend can do.
+
+    Args:
+        given: What was given.
+
+    Raises:
+        ConfigError: It is something else, such as the backend itself.
+    """
+    if not isinstance(given, Capabilities):
+        how = "write given=backend.capabilities"
+        raise ConfigError(f"given= is {_kind(given)}, and Capabilities are expected: {how}")
+
+
+def require_spec(spec: Any) -> None:
+    """Checks that what is submitted is a job.
+
+    Args:
+        spec: What was given.
+
+    Raises:
+        ConfigError: It is something else, such as a step.
+    """
+    if not isinstance(spec, JobSpec):
+        how = "step.submit(..., on=backend) submits a step" if hasattr(spec, "compile") else "st.JobSpec(...) makes one"
+        raise ConfigError(f"spec is {_kind(spec)}, and a JobSpec is expected: {how}")
 
 
 def require_handle(value: Any, expected: type[Any], name: str, *, optional: bool = False) -> None:

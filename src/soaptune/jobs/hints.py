@@ -29,6 +29,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (
         r"LocalEntryNotFoundError|RepositoryNotFoundError|RevisionNotFoundError|Repository Not Found|Revision Not Found"
         r"|is not a local folder and is not a valid model identifier|OfflineModeIsEnabled|offline mode is enabled"
+        r"|locate the files on the Hub|appropriate snapshot folder"
         r"|We couldn't connect|couldn't connect to|HFValidationError|does not appear to have a file named"
         r"|Max retries exceeded with url|Name or service not known|Temporary failure in name resolution",
         _NO_MODEL,
@@ -52,7 +53,8 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"Address already in use|EADDRINUSE|address already in use",
-        "a port is taken by another program: submit again, a new port is drawn each time.",
+        "a port is taken by another program: submit again, a new one is drawn each time; in place of a port of your "
+        "own name another, or none.",
     ),
     (
         r"validation errors? for \w+|yaml\.(scanner|parser|constructor|reader|composer)\.|ScannerError|ParserError"

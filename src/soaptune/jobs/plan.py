@@ -11,7 +11,7 @@ from soaptune.common.fingerprint import fingerprint
 from soaptune.config import Config
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.output import FolderOutput, Output
-from soaptune.jobs.spec import Inputs, JobKind, Resources
+from soaptune.jobs.spec import Inputs, JobKind, JobName, Resources
 
 __all__ = ["Plan", "as_json"]
 
@@ -19,7 +19,7 @@ __all__ = ["Plan", "as_json"]
 class Plan(Config):
     """What a step wants."""
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$")
+    name: JobName
     """The job's name."""
 
     kind: JobKind

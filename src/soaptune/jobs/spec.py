@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any, Literal, TypeAlias, cast
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from soaptune.config import Config
+from soaptune.config import Config, OtherName, is_token
 from soaptune.handles.location import Folder, Location
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.output import FolderOutput, Output
 
-__all__ = ["Inputs", "JobKind", "JobSpec", "Resources"]
+__all__ = ["Inputs", "JobKind", "JobName", "JobSpec", "Resources"]
 
 _SECRET = re.compile(r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,60}")
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -25,6 +29,16 @@ JobKind = Literal["data", "model", "report", "endpoint", "command"]
 
 Inputs: TypeAlias = dict[str, Location | tuple[Location, ...]]
 """What a job reads, by the name under which it finds it: one place, or several in order."""
+
+
+def _fit_for_a_job(value: str) -> str:
+    if _NAME.fullmatch(value) is None:
+        raise ValueError("a job's name begins with a letter and has letters, digits, - and _, at most 61 in all")
+    return value
+
+
+JobName: TypeAlias = Annotated[str, AfterValidator(_fit_for_a_job)]
+"""What a job is called; part of its id, and of names on every backend."""
 
 
 class Resources(Config):
@@ -41,10 +55,14 @@ class JobSpec(Config):
     ``../output``.
     """
 
+    other_names: ClassVar[Mapping[str, OtherName]] = MappingProxyType(
+        dict.fromkeys(("command", "cmd", "args"), OtherName("entrypoint"))
+    )
+
     format_version: Literal[1, 2] = 2
     """The form of the spec. The first release wrote 1, without saying so; it is read as well."""
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$")
+    name: JobName
     """What the job is called; part of its id."""
 
     kind: JobKind = "command"
@@ -89,6 +107,17 @@ class JobSpec(Config):
                 raise ValueError(
                     f"{name} looks like a secret, and a spec is written to disk: set it in your own environment and "
                     f'name it there, secrets={{"{name}": "{name}"}}'
+                )
+        return value
+
+    @field_validator("secrets")
+    @classmethod
+    def _names_of_secrets(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, source in value.items():
+            if is_token(source):
+                raise ValueError(
+                    f"{name}: give the name under which the secret is known where the job starts, not the secret; a "
+                    f'spec is written to disk. Set it in your own environment and name it here, {{"{name}": "{name}"}}'
                 )
         return value
 

@@ -21,6 +21,7 @@ from soaptune.common import files
 from soaptune.errors import BackendError, ConfigError, DataError, JobNotFound, SoaptuneError, Violation
 from soaptune.handles import open_handle
 from soaptune.handles.location import Folder
+from soaptune.jobs.arguments import require_spec
 from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.estimate import Estimate
 from soaptune.jobs.job import Job
@@ -68,7 +69,14 @@ class LocalBackend:
             threads: How many threads a job may compute with; the machine's cores when None.
             detach: Whether all jobs go on when this process ends, not only those whose spec says so.
             grace: Seconds that a job has to end by itself when it is cancelled, before it is killed.
+
+        Raises:
+            ConfigError: `threads` or `grace` is not a number that it can be.
         """
+        if threads is not None and threads < 1:
+            raise ConfigError(f"LocalBackend: threads is {threads}, and a job computes with at least 1; None for all")
+        if grace < 0:
+            raise ConfigError(f"LocalBackend: grace is {grace:g}, and it is a number of seconds from 0 on")
         self._root = Path(root).expanduser().absolute()
         self._threads = threads
         self._detach = detach
@@ -149,6 +157,7 @@ class LocalBackend:
             BackendError: Something is missing that the job needs, nothing can be written to the root, or the key
                 belongs to another job.
         """
+        require_spec(spec)
         try:
             return self._submit(spec, key)
         except OSError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from soaptune.errors import ConfigError, Violation
 from soaptune.handles.location import StagePath
+from soaptune.jobs.arguments import require_spec
 from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.estimate import Estimate
 from soaptune.jobs.job import Job
@@ -272,6 +273,7 @@ class SnowflakeBackend(HasSettings, TableStore):
         Raises:
             BackendError: The job cannot be sent, or the key belongs to a job with another spec.
         """
+        require_spec(spec)
         return self._job(self._submitter.submit(spec, key=key))
 
     def job(self, job_id: str) -> Job[Any]:

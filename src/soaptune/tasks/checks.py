@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = ["check"]
 def check(
     *,
     name: str,
+    system_prompt: str,
     user_template: str,
     rubric: Mapping[str, str],
     schema: Mapping[str, Any],
@@ -31,10 +33,11 @@ def check(
     Codes of errors: ``no-name``, ``bad-template``, ``no-input``, ``no-output``, ``bad-schema``, ``reserved-field``,
     ``field-clash``, ``unknown-rubric-field``, ``aliased-field``, ``open-output``, ``hard-to-serve`` (constrained
     decoding cannot keep an answer to it), ``unstated-default``, ``bad-hook``, ``hook-in-main``. Of warnings:
-    ``no-rubric``.
+    ``no-rubric``, ``unfilled-placeholder``.
 
     Args:
         name: The task's name.
+        system_prompt: Its system prompt.
         user_template: Its user template.
         rubric: Its rubric by output field.
         schema: The JSON Schema of its answers.
@@ -67,12 +70,25 @@ def check(
         )
     return [
         *found,
+        *_system_prompt(system_prompt, inputs),
         *_output(schema, outputs, model),
         *_constrained(schema),
         *_columns(inputs, outputs),
         *_rubric(rubric, outputs),
         *(each for at, path in hooks.items() for each in check_hook(path, at=at)),
     ]
+
+
+def _system_prompt(prompt: str, inputs: Iterable[str]) -> Iterator[Violation]:
+    for field in inputs:
+        if re.search(rf"(?<!{{){{{re.escape(field)}}}(?!}})", prompt):
+            yield Violation(
+                path="system_prompt",
+                code="unfilled-placeholder",
+                level="warning",
+                message=f"The system prompt has {{{field}}}, which stays as it is: only the user template is filled.",
+                hint="Move it into user_template.",
+            )
 
 
 def _output(schema: Mapping[str, Any], outputs: tuple[str, ...], model: type[BaseModel] | None) -> Iterator[Violation]:

@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from soaptune.common.fingerprint import fingerprint
 from soaptune.config import Config
-from soaptune.errors import DataError
+from soaptune.errors import ConfigError, DataError
 from soaptune.tasks.canonical import canonical, canonical_fields, jsonable
 from soaptune.tasks.hooks import given_hooks
 from soaptune.tasks.schema import resolved
@@ -197,8 +197,18 @@ class HasSpec(Protocol):
 
 
 def as_spec(task: TaskSpec | HasSpec) -> TaskSpec:
-    """The pure-data form of a task, from a `soaptune.tasks.Task` or from a `TaskSpec`."""
-    return task if isinstance(task, TaskSpec) else task.spec()
+    """The pure-data form of a task, from a `soaptune.tasks.Task` or from a `TaskSpec`.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if isinstance(task, TaskSpec):
+        return task
+    if isinstance(task, type) or not callable(getattr(task, "spec", None)):
+        from soaptune.tasks.task import not_a_task
+
+        raise ConfigError(f"task= is no task: {not_a_task(task)}")
+    return task.spec()
 
 
 def json_types(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> set[str]:

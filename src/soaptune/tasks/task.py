@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic.json_schema import JsonSchemaValue
 
-__all__ = ["Task"]
+__all__ = ["Task", "not_a_task"]
 
 OutT = TypeVar("OutT")
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -242,6 +242,7 @@ class Task(Generic[OutT]):
         """Finds what is wrong with the task, all at once and without importing its hooks; see `checks.check`."""
         return checks.check(
             name=self.name,
+            system_prompt=self.system_prompt,
             user_template=self.user_template,
             rubric=self.rubric,
             schema=self._schema,
@@ -294,7 +295,7 @@ class Task(Generic[OutT]):
         if isinstance(value, TaskSpec):
             return Task.from_spec(value)
         if not isinstance(value, dict):
-            raise ValueError(_not_a_task(value))
+            raise ValueError(not_a_task(value))
         return Task.from_spec(TypeAdapter(TaskSpec).validate_python(value))
 
     @classmethod
@@ -324,7 +325,12 @@ def _schema_of(output: type[BaseModel]) -> dict[str, Any]:
         raise ConfigError(f"{given.__name__} has no JSON Schema: {str(error).splitlines()[0]}") from error
 
 
-def _not_a_task(value: object) -> str:
+def not_a_task(value: object) -> str:
+    """What to say of something that is given for a task.
+
+    Args:
+        value: What was given.
+    """
     kind = cast("type[Any]", value) if isinstance(value, type) else type(None)
     if issubclass(kind, Task):
         return "this is the class Task; a task is made by Task(name=..., system_prompt=..., output=..., ...)"

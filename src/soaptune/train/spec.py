@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
-from soaptune.config import Config, OtherName, merged
+from soaptune.config import Config, OtherName, TokenVariable, merged
 from soaptune.errors import ConfigError, Violation
 from soaptune.handles.location import Folder
 from soaptune.handles.model_ref import ModelRef
@@ -53,7 +53,7 @@ class TrainSpec(Config):
     cache_dir: str | None = None
     """Folder in which models of the hub are kept; that of Hugging Face when unset."""
 
-    token: str | None = None
+    token: TokenVariable | None = None
     """*Name* of the environment variable that holds the token for a gated model, never the token itself."""
 
     initialization: Literal["pretrained", "random"] = "pretrained"
@@ -146,15 +146,6 @@ class TrainSpec(Config):
     def _former_word(cls, value: object) -> object:
         if value == "cut":
             raise ValueError("'cut' is now called 'truncate'")
-        return value
-
-    @field_validator("token")
-    @classmethod
-    def _token_is_a_reference(cls, value: str | None) -> str | None:
-        if value is not None and (not value.isidentifier() or value.startswith("hf_")):
-            raise ValueError(
-                "give the name of the environment variable that holds the token (such as 'HF_TOKEN'), not the token"
-            )
         return value
 
     @property

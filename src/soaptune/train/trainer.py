@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
 
 from soaptune.common.fingerprint import fingerprint
+from soaptune.config import OtherName
 from soaptune.errors import Violation
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.location import Folder
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelPlan
 from soaptune.handles.model_ref import ModelRef
-from soaptune.jobs.arguments import require_backend, require_handle
+from soaptune.jobs.arguments import require_backend, require_capabilities, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.base_model import bring_base
 from soaptune.jobs.capabilities import Capabilities
@@ -19,7 +22,7 @@ from soaptune.jobs.job import Job
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
-from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.spec import JobName, JobSpec
 from soaptune.jobs.step import Step
 from soaptune.train import hardware, preflight
 from soaptune.train.arctic_yaml import to_yaml
@@ -31,6 +34,15 @@ __all__ = ["Trainer"]
 
 _OF_THE_CALLER = {"token", "cache_dir"}
 """What of a spec belongs to the caller, and enters no manifest."""
+
+_GIVEN_TO_RUN = OtherName("run(data, on=backend)", "A trainer is not given its examples before.")
+
+_OTHER_NAMES: Mapping[str, OtherName] = MappingProxyType(
+    {
+        **dict.fromkeys(("train_dataset", "eval_dataset", "dataset", "data", "train_data"), _GIVEN_TO_RUN),
+        **{name: OtherName("spec") for name in ("args", "config", "training_args")},
+    }
+)
 
 _TRAIN_PY = '"""Registers soaptune\'s plug-ins with ArcticTraining."""\nimport soaptune.runtime.arctic  # noqa: F401\n'
 
@@ -54,10 +66,12 @@ class Trainer(Step[Model]):
         >>> model = trainer.run(data, on=LocalBackend("runs"))  # doctest: +SKIP
     """
 
+    other_names: ClassVar[Mapping[str, OtherName]] = _OTHER_NAMES
+
     spec: TrainSpec
     """What is trained, and how."""
 
-    name: str = Field(default="train", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,60}$")
+    name: JobName = "train"
     """The job's name, as backends show it."""
 
     adapt_to_hardware: bool = True
@@ -83,7 +97,12 @@ class Trainer(Step[Model]):
         Args:
             data: The examples.
             given: What the backend can do; the config is written for its hardware.
+
+        Raises:
+            ConfigError: An input is of a wrong kind.
         """
+        require_capabilities(given)
+        require_handle(data, Dataset, "data")
         spec, changes = self._adapted(given)
         base, inputs = bring_base(spec.base, given=given)
         config = to_yaml(spec, base_path=None if base == spec.base else base.name)

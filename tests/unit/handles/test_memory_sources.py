@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from soaptune.errors import DataError
+import soaptune as st
+from soaptune.errors import ConfigError, DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.tasks.spec import TaskSpec
 
@@ -238,6 +239,14 @@ def test_a_row_without_the_inner_value_is_a_row_without_the_value(task) -> None:
             r"^Entry 1 of the list for the split 'ticket'",
         ),
         (["a secret"], {}, r"^Entry 1 .* Rows are given as a list of dicts\.$"),
+        ({"ticket": "a secret", "title": "b"}, {}, r"^The entry 'ticket' of the mapping .*one row is given as \[row\]"),
+        ({"ticket": "a secret " * 100}, {}, r"^The entry 'ticket' of the mapping"),
+        ({"train": "missing.csv"}, {}, r"^missing\.csv does not exist\.$"),
+        ("ticket,title\na secret,b\n", {}, r"^The text that is given is no path"),
+        ("a secret " * 100, {}, r"^The text that is given is no path"),
+        ("owner/name", {}, r"^owner/name does not exist\. .*datasets\.load_dataset"),
+        (NESTED, {"columns": ["text"]}, r"^columns= maps fields to columns"),
+        (NESTED, {"on_bad_row": "skip"}, r"^on_bad_row= is 'skip'; there are 'error' and 'ledger'"),
         (["missing.csv"], {}, r"^missing\.csv does not exist\.$"),
         (3, {}, r"^Dataset\.load\(\) reads a path, a list of paths or of dicts, .*; this is of the type int\.$"),
         ((row for row in NESTED), {}, r"of the type generator\.$"),
@@ -259,3 +268,15 @@ def test_a_stream_of_hugging_face_is_refused(task, make_rows) -> None:
 def test_a_dataset_of_ours_need_not_be_loaded(loaded, task) -> None:
     with pytest.raises(DataError, match="is a Dataset already"):
         Dataset.load(loaded, task=task)
+
+
+def test_a_path_may_begin_with_the_home_folder(task, make_rows, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in make_rows(2)), encoding="utf-8")
+    found = Dataset.load("~/rows.jsonl", task=task, into=tmp_path / "found")
+    assert Dataset.open("~/found") == found
+
+
+def test_what_is_no_task_is_answered_with_what_a_task_is(make_rows) -> None:
+    with pytest.raises(ConfigError, match=r"^task= .* is the class of an answer; a task is Task\(output="):
+        Dataset.load(make_rows(1), task=st.tasks.SOAPNote)

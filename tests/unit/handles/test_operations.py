@@ -144,3 +144,14 @@ def test_operations_follow_one_another_with_one_ledger(data) -> None:
     assert len(found.ledger) == 9
     assert [how["step"] for how in (found.manifest.how, found.manifest.how["from"]["how"])] == ["deduplicate", "select"]
     assert found.ledger.in_use() == found.counts
+
+
+@pytest.mark.parametrize("wrong", [0, slice(2), None])
+def test_what_is_no_splits_name_is_answered_with_how_to_get_a_row(data, wrong) -> None:
+    with pytest.raises(DataError, match=r"^A dataset is a mapping from splits to rows: dataset\['train'\]\[0\]"):
+        data[wrong]
+
+
+def test_places_of_rows_are_several(data) -> None:
+    with pytest.raises(DataError, match=r"^select\(\) takes places of rows, such as range\(100\)"):
+        data.select(3)

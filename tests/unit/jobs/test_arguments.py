@@ -107,6 +107,41 @@ def test_a_wrong_input_is_answered_with_how_to_get_the_right_one(data, call, mes
         call(data)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda data, given: TRAINER.plan(data, given=given),
+        lambda data, given: GENERATOR.plan(given=given),
+        lambda data, given: EVALUATOR.plan(None, data, given=given),
+        lambda data, given: DEPLOYER.plan(None, given=given),
+    ],
+)
+def test_a_plan_is_made_for_what_a_backend_can_do_and_not_for_the_backend(data, call):
+    with pytest.raises(ConfigError, match=r"^given= is a LocalBackend, .*: write given=backend\.capabilities$"):
+        call(data, BACKEND)
+
+
+def test_a_plan_of_a_wrong_input_is_answered_as_a_run_is(data):
+    able = BACKEND.capabilities
+    with pytest.raises(ConfigError, match=r"^data is a str, and a Dataset is expected"):
+        TRAINER.plan("data", given=able)
+    with pytest.raises(ConfigError, match=r"^model is a Dataset, and a Model is expected"):
+        EVALUATOR.plan(data, data, given=able)
+    with pytest.raises(ConfigError, match=r"^model is a Dataset, and a Model is expected"):
+        DEPLOYER.plan(data, given=able)
+
+
+@pytest.mark.parametrize("backend", ["runs", st.LocalBackend])
+def test_a_copy_goes_to_a_backend(data, backend):
+    with pytest.raises(ConfigError, match=r"^a copy goes to a backend, and this is (a str|the class LocalBackend)"):
+        data.copy_to(backend)
+
+
+def test_what_is_no_job_is_not_submitted(tmp_path):
+    with pytest.raises(ConfigError, match=r"^spec is a dict, and a JobSpec is expected"):
+        st.LocalBackend(tmp_path).submit({"name": "a"})
+
+
 def test_a_job_is_not_yet_its_result(memory):
     job = memory.MemoryJob(JobSpec(name="train", entrypoint=("python",)))
     with pytest.raises(ConfigError, match=r"job\.result\(\) gives it when the job has ended"):
@@ -136,3 +171,26 @@ def test_a_report_may_be_left_out_and_nothing_else_stands_for_it(data):
 def test_a_step_of_a_wrong_kind_of_part_is_our_error(call, message):
     with pytest.raises(SoaptuneError, match=message):
         call()
+
+
+@pytest.mark.parametrize("option", [{"threads": 0}, {"threads": -2}, {"grace": -1.0}])
+def test_a_backend_of_this_machine_refuses_numbers_that_mean_nothing(option):
+    with pytest.raises(ConfigError, match=f"^LocalBackend: {next(iter(option))} is "):
+        st.LocalBackend("runs", **option)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda name: TRAINER.replace(name=name),
+        lambda name: EVALUATOR.replace(name=name),
+        lambda name: DEPLOYER.replace(name=name),
+        lambda name: GENERATOR.replace(name=name),
+        lambda name: JobSpec(name=name, entrypoint=("true",)),
+    ],
+)
+@pytest.mark.parametrize("name", ["my notes", "1st", "", "a" * 62])
+def test_a_name_that_no_job_can_have_is_refused_where_it_is_given(make, name):
+    with pytest.raises(ConfigError, match=r"name: a job's name begins with a letter and has letters, digits, - and _"):
+        make(name)
+    assert make("a" * 61).name == "a" * 61

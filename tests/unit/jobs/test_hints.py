@@ -15,6 +15,13 @@ from soaptune.jobs.hints import hint_for
         ("exit status 137", "per_device_batch_size"),
         ("OSError: nobody/none is not a local folder and is not a valid model identifier listed on", "no such model"),
         ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find the requested files", "no such model"),
+        (
+            # What ArcticTraining 0.8.0 prints of a model that is neither in the cache nor to be had.
+            "pydantic_core._pydantic_core.ValidationError: 2 validation errors for TrainerConfig\nmodel\n  Value error,"
+            " An error happened while trying to locate the files on the Hub and we cannot find the appropriate "
+            "snapshot folder for the specified revision on the local disk.",
+            "no such model",
+        ),
         ("huggingface_hub.errors.OfflineModeIsEnabled: Cannot reach https://huggingface.co", "no such model"),
         ("huggingface_hub.errors.GatedRepoError: 401 Client Error. Cannot access gated repo", "licence"),
         ("ValueError: No data left after filtering", "max_length"),
@@ -26,6 +33,7 @@ from soaptune.jobs.hints import hint_for
         ("RuntimeError: Ninja is required to load C++ extensions", "C++ compiler"),
         ("OSError: [Errno 28] No space left on device", "disk is full"),
         ("[Errno 98] error while attempting to bind on address: address already in use", "port"),
+        ("BackendError: cannot listen at 127.0.0.1, port 8000: Address already in use", "port of your own"),
         ("torch.distributed.DistNetworkError: EADDRINUSE, message: address already in use", "port"),
         ("ModuleNotFoundError: No module named 'torch'", "soaptune[train]"),
         ("ModuleNotFoundError: No module named 'uvicorn'", "soaptune[serve]"),

@@ -403,6 +403,11 @@ def test_a_field_without_a_rubric_is_a_warning() -> None:
     assert codes(plan_task(rubric={"title": "x", "drugs": " "})) == {"no-rubric": "warning"}
 
 
+def test_an_input_field_in_the_system_prompt_is_a_warning_since_only_the_users_turn_is_filled() -> None:
+    assert codes(plan_task(system_prompt="Answer about {text} as {json}.")) == {"unfilled-placeholder": "warning"}
+    assert codes(plan_task(system_prompt='Write {"title": "..."} about {{text}} or the {note}.')) == {}
+
+
 def test_a_misspelt_rubric_field_is_answered_with_the_right_one() -> None:
     assert any("'title'" in v.hint for v in plan_task(rubric={"titel": "x"}).check())
 

@@ -12,7 +12,7 @@ from soaptune.common.files import MANIFEST
 from soaptune.errors import DataError
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.readers.columnar import read_arrow, read_parquet, read_saved
-from soaptune.handles.readers.memory import read_memory
+from soaptune.handles.readers.memory import READ, read_memory
 from soaptune.handles.readers.nested import reach_into
 from soaptune.handles.readers.rows import RawRows, Wanted, wanted_columns, well_formed
 from soaptune.handles.readers.text import read_csv, read_json_rows, read_jsonl
@@ -32,6 +32,9 @@ _READERS = {
     ".feather": read_arrow,
     ".ipc": read_arrow,
 }
+
+_LONGEST_NAME = 255
+"""Characters in the name of a file, as Linux, macOS and Windows have it."""
 
 _SPLITS = {
     "train": "train",
@@ -59,6 +62,8 @@ def load_dataset(
 ) -> Path:
     """Does what `soaptune.handles.dataset.Dataset.load` says and returns the folder."""
     spec = as_spec(task)
+    if on_bad_row not in ("error", "ledger"):
+        raise DataError(f"on_bad_row= is {on_bad_row!r}; there are 'error' and 'ledger'.")
     wanted = wanted_columns(spec, columns, allow_empty=allow_empty, make_ids=ids == "make")
     raw, passed_over = _read_source(source, split)
     ledger = RowLedger()
@@ -141,6 +146,12 @@ def _read_source(source: object, split: str) -> tuple[dict[str, list[RawRows]], 
     if not source:
         raise DataError("The mapping from splits to files is empty.")
     given = cast("Mapping[Any, object]", source)
+    for name, part in given.items():
+        if isinstance(part, str) and Path(part).suffix.lower() not in _READERS and not _is_there(part):
+            raise DataError(
+                f"The entry {str(name)!r} of the mapping names no file or folder. A mapping goes from splits to their "
+                "sources; one row is given as [row]."
+            )
     return {str(name): _read_one(part, str(name)) for name, part in given.items()}, []
 
 
@@ -167,12 +178,23 @@ def _read_one(source: object, split: str) -> list[RawRows]:
 def _read_path(source: str | Path, split: str) -> tuple[dict[str, RawRows], list[str]]:
     if "://" in str(source):
         raise DataError(f"{source} is not a local path; Dataset.load() reads local files and folders.")
-    path = Path(source)
+    path = Path(source).expanduser()
+    if not _is_there(source):
+        # A text that cannot be a path may be that of a row: it is not quoted.
+        if "\n" in str(source) or len(path.name) > _LONGEST_NAME:
+            raise DataError(f"The text that is given is no path; Dataset.load() reads {READ}.")
+        hub = "" if path.suffix.lower() in _READERS else " One of a hub is given as datasets.load_dataset(...) has it."
+        raise DataError(f"{path} does not exist.{hub}")
     if path.is_dir():
         return _read_folder(path, split)
-    if not path.exists():
-        raise DataError(f"{path} does not exist.")
     return {split: _read_file(path)}, []
+
+
+def _is_there(source: str | Path) -> bool:
+    try:
+        return Path(source).expanduser().exists()
+    except (OSError, ValueError):  # too long for a path, or with a character that none has
+        return False
 
 
 def _read_file(path: Path) -> RawRows:

@@ -13,9 +13,10 @@ from soaptune.errors import DataError
 from soaptune.handles.readers.columnar import hugging_face_rows, table_rows
 from soaptune.handles.readers.rows import RawRows
 
-__all__ = ["read_memory"]
+__all__ = ["READ", "read_memory"]
 
-_READ = "a path, a list of paths or of dicts, a pandas or polars frame, an Arrow table, or a Hugging Face dataset"
+READ = "a path, a list of paths or of dicts, a pandas or polars frame, an Arrow table, or a Hugging Face dataset"
+"""What `Dataset.load` reads, for messages."""
 
 
 def read_memory(source: Any) -> RawRows:
@@ -53,8 +54,8 @@ def _read(source: Any) -> RawRows:
     if hasattr(source, "to_arrow"):
         return table_rows(name, source.to_arrow, "a table")
     if package == "soaptune":
-        raise DataError(f"This is a Dataset already; Dataset.load() reads {_READ}.")
-    raise DataError(f"Dataset.load() reads {_READ}; this is of the type {kind.__name__}.")
+        raise DataError(f"This is a Dataset already; Dataset.load() reads {READ}.")
+    raise DataError(f"Dataset.load() reads {READ}; this is of the type {kind.__name__}.")
 
 
 def _records(entries: list[Any]) -> RawRows:

@@ -135,6 +135,10 @@ def wanted_columns(
         DataError: An option names a field that the task does not have.
     """
     known = [*spec.fields, *RESERVED_COLUMNS]
+    given: Any = columns
+    if not isinstance(given, Mapping):
+        field = spec.fields[0] if spec.fields else "id"
+        raise DataError(f"columns= maps fields to columns of the file: columns={{{field!r}: ...}}.")
     for name in columns:
         if name not in known:
             swapped = columns[name] in known
