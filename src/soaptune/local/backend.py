@@ -46,7 +46,8 @@ class LocalBackend:
     """Runs jobs on this machine (Linux; macOS, where less is known of a job's processes).
 
     Every job has a folder ``<root>/jobs/<id>/`` (its *stage*) with ``app/`` (what was submitted), ``inputs/``,
-    ``output/``, ``log.txt`` and its state, and caches, a temporary folder and a port of its own. Nothing is
+    ``output/``, ``log.txt`` and its state, and caches, a temporary folder and a port of its own. What a job's ``keeps``
+    name lies in ``<root>/keeps/<name>/<key>``, beside all jobs: it stays when their folders are removed. Nothing is
     written before the first job.
 
     Examples:
@@ -86,7 +87,8 @@ class LocalBackend:
 
     def lower(self, plan: Plan) -> JobSpec:
         """Turns what a step wants into a job; see `soaptune.jobs.backend.Backend.lower`."""
-        return lowered(plan, backend=self.name)
+        keeps = {name: Folder(path=str(self._kept(name, key))) for name, key in plan.keeps.items()}
+        return lowered(plan, backend=self.name, keeps=keeps)
 
     def estimate(self, plan: Plan) -> Estimate:
         """Counts nothing: what jobs of this machine take costs nothing but time.
@@ -248,6 +250,9 @@ class LocalBackend:
     def _stage(self, job_id: str) -> Path:
         return self._root / "jobs" / job_id
 
+    def _kept(self, name: str, key: str) -> Path:
+        return self._root / "keeps" / name / key
+
     def _new_id(self, spec: JobSpec) -> str:
         return f"{spec.name}-{datetime.now(timezone.utc):%Y%m%d}-{secrets.token_hex(4)}"
 
@@ -299,6 +304,12 @@ class LocalBackend:
             link.parent.mkdir(exist_ok=True)
             if isinstance(place, Folder):
                 link.symlink_to(Path(place.path).expanduser().absolute(), target_is_directory=True)
+        for name, key in spec.keeps.items():
+            kept = self._kept(name, key)
+            # What jobs leave there is as private as the data that they read.
+            kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (stage / "keeps").mkdir(exist_ok=True)
+            (stage / "keeps" / name).symlink_to(kept, target_is_directory=True)
         (stage / "log.txt").touch()
         write_state(stage, "pending")
         # The last of all: a folder without it is not a job yet.
