@@ -174,11 +174,7 @@ class SnowflakeJob(Job[Any]):
                 raise
 
     def sync(self) -> bool:
-        """Writes the job's run into the experiment, where the job was killed before it could.
-
-        Returns:
-            Whether the run is there now: False where the backend tracks nothing, or the job has not ended.
-        """
+        """Writes the job's run into the experiment; see `soaptune.jobs.job.Job.sync`."""
         from soaptune.snowflake.jobs.experiments import collect, track
 
         status, app = self.status, self._folder.folder("app")
