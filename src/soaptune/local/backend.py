@@ -213,8 +213,8 @@ class LocalBackend:
         if found is None:
             known = [stage.name for stage in self._stages()]
             near = difflib.get_close_matches(bare, known, n=3, cutoff=0.5) or known[:3]
-            told = f"; near ones are {', '.join(near)}" if near else "; there are none yet"
-            raise JobNotFound(f"there is no job {job_id!r} in {self._root}{told}")
+            others = f"; near ones are {', '.join(near)}" if near else "; there are none yet"
+            raise JobNotFound(f"there is no job {job_id!r} in {self._root}{others}")
         return found
 
     def jobs(self) -> list[Job[Any]]:
@@ -276,8 +276,8 @@ class LocalBackend:
     def _refuse_what_cannot_start(self, spec: JobSpec) -> None:
         missing = [finding for finding in self.preflight(spec) if finding.level == "error"]
         if missing:
-            told = "; ".join(f"{finding.path}: {finding.message}" for finding in missing)
-            raise BackendError(f"the job {spec.name!r} cannot start on this machine: {told}")
+            reasons = "; ".join(f"{finding.path}: {finding.message}" for finding in missing)
+            raise BackendError(f"the job {spec.name!r} cannot start on this machine: {reasons}")
 
     def _start(self, spec: JobSpec, job_id: str) -> LocalJob:
         self._refuse_what_cannot_start(spec)

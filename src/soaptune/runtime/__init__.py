@@ -1,1 +1,1 @@
-"""The code that runs inside a job. The only room that imports torch, transformers, peft and arctic_training."""
+"""The code that runs inside a job. The only package that imports torch, transformers, peft and arctic_training."""

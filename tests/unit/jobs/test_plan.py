@@ -21,7 +21,7 @@ from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.model_ref import ModelRef
 from soaptune.jobs.lower import lowered
-from soaptune.jobs.memory import inference_memory
+from soaptune.jobs.memory_need import inference_memory
 from soaptune.jobs.needs import CortexNeed, Needs, Program
 from soaptune.jobs.output import NamedTables
 from soaptune.jobs.place import PLACE_FILE, Account, Place

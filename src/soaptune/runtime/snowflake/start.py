@@ -252,7 +252,7 @@ class _Mirror:
         self._over.set()
         self._thread.join(timeout=30.0)
         files = sorted(path for path in self._source.rglob("*") if path.is_file()) if whole else self._records()
-        # The manifest says that the folder is finished, so everything it speaks of must be there before it is.
+        # The manifest says that the folder is finished, so everything it names must be there before it is.
         for file in sorted(files, key=lambda path: (path == self._source / _MANIFEST, str(path))):
             for pause in _AGAIN:
                 try:

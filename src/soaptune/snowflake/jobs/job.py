@@ -107,7 +107,7 @@ class SnowflakeJob(Job[Any]):
         return str(self._state().get("reason", ""))
 
     def events(self) -> list[Event]:
-        """What has happened so far: the states, and before the last one what the job said of its progress."""
+        """What has happened so far: the states, and before the last one its progress."""
         state = self._state()
         at = self._record.time.isoformat(timespec="milliseconds")
         history = [Event(kind="state", data={"state": "pending", "time": at, "reason": ""})]
