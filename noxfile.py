@@ -89,7 +89,7 @@ def interpreter(version: str) -> str | None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, format, and the one-way arrows between the rooms of the house."""
+    """Style, format, and the one-way arrows between the packages."""
     install(session, ".", groups=("lint",))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")

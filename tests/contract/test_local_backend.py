@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from soaptune.local.backend import LocalBackend
 from soaptune.local.processes import end_job
 from soaptune.local.states import write_state
 from soaptune.tasks.spec import TaskSpec
+from tests.contract.keeping import keeping
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
@@ -490,3 +492,26 @@ def test_a_job_whose_folder_was_removed_is_not_found(backend):
 
 def test_ending_a_job_without_processes_is_quick():
     assert end_job("no-such-job", group=0, group_started="", grace=30.0)
+
+
+def test_a_kept_folder_outlives_its_jobs_and_is_found_by_name_and_key(backend):
+    first = backend.submit(keeping("first", STATUS="3"))
+    with pytest.raises(JobFailed, match="exit status 3"):
+        first.wait(PATIENCE)
+    assert list(first.logs()) == ["first", "first.txt"]
+    shutil.rmtree(first.stage)
+    second, other = backend.submit(keeping("second")), backend.submit(keeping("other", key="v2"))
+    for job in (second, other):
+        job.wait(PATIENCE)
+    assert list(second.logs()) == ["first second", "second.txt"]
+    assert list(other.logs()) == ["other", "other.txt"]
+    folder = backend.root / "keeps" / "answers" / "v1"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert sorted(file.name for file in folder.iterdir()) == ["cache.db", "parts"]
+
+
+def test_a_job_without_a_kept_folder_is_told_how_to_name_one(backend, monkeypatch):
+    monkeypatch.setenv("SOAPTUNE_KEEPS", str(backend.root))  # of a job around this process
+    job = backend.submit(python("from soaptune.runtime.keeps import kept_folder; kept_folder('answers')"))
+    with pytest.raises(JobFailed, match="no kept folder 'answers'"):
+        job.wait(PATIENCE)

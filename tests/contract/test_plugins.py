@@ -254,3 +254,12 @@ def test_a_tokenizer_that_emits_token_type_ids_makes_clean_rows(arctic: Any) -> 
     chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     out = tokenize({"id": ["x"], "messages": [chat]}, plain, 64, "drop")
     assert set(out) == {"id", "input_ids", "labels", "fate", "reason", "lost"}
+
+
+def test_a_rank_that_would_get_no_row_is_refused_with_what_to_do():
+    from soaptune.errors import DataError
+    from soaptune.runtime.arctic.factory import require_rows_for_ranks
+
+    require_rows_for_ranks(2, 2, split="train", what="rows")
+    with pytest.raises(DataError, match=r"1 packs of rows are left in the split 'train', and 2 ranks need one each"):
+        require_rows_for_ranks(1, 2, split="train", what="packs of rows")

@@ -1,6 +1,6 @@
 """Files that are either there in full or not there at all.
 
-Everything that soaptune leaves on disk goes through this room. A file is written beside its place and moved there
+Everything that soaptune leaves on disk goes through this module. A file is written beside its place and moved there
 once it is complete; a folder is finished when it holds a ``manifest.json``, which is always moved in last.
 """
 
@@ -186,7 +186,7 @@ def _refuse_finished(target: Path) -> None:
 
 
 def _move_entries(source: Path, target: Path) -> None:
-    # The manifest says that the folder is finished, so everything it speaks of must be there before it is.
+    # The manifest says that the folder is finished, so everything it names must be there before it is.
     for entry in sorted(source.iterdir(), key=lambda e: (e.name == MANIFEST, e.name)):
         place = target / entry.name
         if place.is_dir() and not place.is_symlink():

@@ -21,7 +21,7 @@ from soaptune.jobs.backend import Backend
 from soaptune.jobs.base_model import bring_base
 from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.job import Job
-from soaptune.jobs.memory import inference_memory
+from soaptune.jobs.memory_need import inference_memory
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements

@@ -36,7 +36,7 @@ class Event:
     Attributes:
         kind: ``"state"`` or ``"progress"``.
         data: For a state its ``state``, ``time`` and ``reason``; for progress ``done``, ``total``, ``unit`` and what
-            else the job says (``loss``, ``tokens_per_s``).
+            else the job counts (``loss``, ``tokens_per_s``).
     """
 
     kind: Literal["state", "progress"]
@@ -46,7 +46,7 @@ class Event:
 class Job(ABC, Generic[T]):
     """A submitted job. It lives in the backend, not in this object: ``backend.job(id)`` finds it again.
 
-    A backend's own subclass says how to look at the job; waiting, failing and giving the result are the same on all.
+    A backend's own subclass looks at the job; waiting, failing and giving the result are the same on all.
     """
 
     TAIL = 60
@@ -94,7 +94,7 @@ class Job(ABC, Generic[T]):
         """What has happened so far, in order."""
 
     def progress(self) -> dict[str, Any]:
-        """What the job said last of its progress; empty before it has said anything."""
+        """The last of the job's progress lines; empty before the first one."""
         lines = [event.data for event in self.events() if event.kind == "progress"]
         return lines[-1] if lines else {}
 
@@ -109,6 +109,16 @@ class Job(ABC, Generic[T]):
     @abstractmethod
     def cancel(self) -> None:
         """Stops the job with everything that it has started. Does nothing to a job that has ended."""
+
+    def sync(self) -> bool:
+        """Writes how the job has ended to the backend's tracker, where the job could not do so itself.
+
+        A job writes its own run when it ends well; one that was killed cannot. A run that is there is left as it is.
+
+        Returns:
+            Whether the run is there now: False where the backend tracks nothing, or the job has not ended.
+        """
+        return False
 
     @abstractmethod
     def _open(self) -> T:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from soaptune.handles.location import Location
 from soaptune.jobs.output import Output
 from soaptune.jobs.place import PLACE_FILE, Account, Place
 from soaptune.jobs.plan import Plan, as_json
@@ -11,13 +14,20 @@ __all__ = ["lowered"]
 
 
 def lowered(
-    plan: Plan, *, backend: str, output: Output | None = None, account: Account | None = None, nodes: int = 1
+    plan: Plan,
+    *,
+    backend: str,
+    keeps: Mapping[str, Location] | None = None,
+    output: Output | None = None,
+    account: Account | None = None,
+    nodes: int = 1,
 ) -> JobSpec:
     """The job of a plan: its payload as it is, with the place beside it.
 
     Args:
         plan: What a step wants.
         backend: The kind of backend.
+        keeps: Where each of the plan's kept folders lies.
         output: What the job leaves, with names as the backend resolves them; the plan's own when None.
         account: The account that the job works in.
         nodes: How many machines it runs on.
@@ -30,6 +40,7 @@ def lowered(
         backend=backend,
         nodes=nodes,
         inputs=plan.inputs,
+        keeps=dict(keeps or {}),
         output=output,
         account=account,
     )
@@ -41,6 +52,7 @@ def lowered(
         env=plan.env,
         secrets=plan.needs.secrets,
         inputs=plan.inputs,
+        keeps=plan.keeps,
         code_paths=plan.code_paths,
         output=output,
         resources=plan.resources,

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from soaptune.config import Config
 from soaptune.handles.model_ref import ModelRef
-from soaptune.jobs.memory import MemoryNeed
+from soaptune.jobs.memory_need import MemoryNeed
 
 __all__ = ["CortexNeed", "Needs", "Program"]
 

@@ -1,4 +1,4 @@
-"""`Place`: what a backend tells a job of where it runs. It is the one file that `Backend.lower` adds to a payload."""
+"""`Place`: where a job runs, reads and writes. It is the one file that `Backend.lower` adds to a payload."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from typing_extensions import Self
 from soaptune.common.files import read_json
 from soaptune.config import Config
 from soaptune.errors import ConfigError
+from soaptune.handles.location import Location
 from soaptune.jobs.output import FolderOutput, Output
 from soaptune.jobs.spec import Inputs, JobKind
 
-__all__ = ["PLACE_FILE", "Account", "Place"]
+__all__ = ["KEEPS_VARIABLE", "PLACE_FILE", "Account", "Place"]
 
 PLACE_FILE = "place.json"
 """Its name in ``app/``."""
+
+KEEPS_VARIABLE = "SOAPTUNE_KEEPS"
+"""Environment variable of a job that names the folder in which its kept folders are found by their names."""
 
 
 class Account(Config):
@@ -57,6 +61,9 @@ class Place(Config):
 
     inputs: Inputs = Field(default_factory=dict[str, Any])
     """Where its inputs lie. Folders and stages are found in ``../inputs/<name>``, whatever their place was before."""
+
+    keeps: dict[str, Location] = Field(default_factory=dict[str, Any])
+    """Where its kept folders lie; the job finds each in ``$SOAPTUNE_KEEPS/<name>``."""
 
     output: Output = FolderOutput()
     """What it leaves."""

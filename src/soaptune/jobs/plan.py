@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from soaptune.common.fingerprint import fingerprint
 from soaptune.config import Config
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.output import FolderOutput, Output
-from soaptune.jobs.spec import Inputs, JobKind, JobName, Resources
+from soaptune.jobs.spec import Inputs, JobKind, JobName, Keeps, Resources, checked_keeps
 
 __all__ = ["Plan", "as_json"]
 
@@ -37,6 +37,9 @@ class Plan(Config):
     inputs: Inputs = Field(default_factory=dict[str, Any])
     """What it reads."""
 
+    keeps: Keeps = Field(default_factory=dict[str, str])
+    """Folders that outlive the job, by name, with the key that jobs share one by; see `JobSpec.keeps`."""
+
     output: Output = FolderOutput()
     """What it leaves."""
 
@@ -52,14 +55,19 @@ class Plan(Config):
     detach: bool = False
     """Whether it goes on when the process that submitted it ends."""
 
+    @field_validator("keeps")
+    @classmethod
+    def _keeps(cls, value: Keeps) -> Keeps:
+        return checked_keeps(value)
+
     @property
     def fingerprint(self) -> str:
         """``"sha256:..."`` of all that decides what the job makes.
 
         Not of where its inputs lie, nor of its name, nor of what it needs around it, which follows from the rest and
-        names folders and tokens of the caller.
+        names folders and tokens of the caller; nor of kept folders, which save time and change no result.
         """
-        content = self.model_dump(mode="json", exclude={"inputs", "name", "code_paths", "detach", "needs"})
+        content = self.model_dump(mode="json", exclude={"inputs", "name", "code_paths", "detach", "keeps", "needs"})
         return fingerprint({**content, "inputs": sorted(self.inputs)})
 
 

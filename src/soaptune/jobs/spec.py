@@ -15,16 +15,21 @@ from soaptune.handles.location import Folder, Location
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.output import FolderOutput, Output
 
-__all__ = ["Inputs", "JobKind", "JobName", "JobSpec", "Resources"]
+__all__ = ["Inputs", "JobKind", "JobName", "JobSpec", "Keeps", "Resources", "checked_keeps"]
 
 _SECRET = re.compile(r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,60}")
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 JobKind = Literal["data", "model", "report", "endpoint", "command"]
 """What a job leaves behind: a dataset, a model, a report, a running endpoint, or nothing that soaptune reads."""
+
+
+Keeps: TypeAlias = dict[str, str]
+"""Folders that outlive a job, by the name under which it finds each; the value is the key that jobs share one by."""
 
 
 Inputs: TypeAlias = dict[str, Location | tuple[Location, ...]]
@@ -83,6 +88,11 @@ class JobSpec(Config):
     inputs: Inputs = Field(default_factory=dict[str, Any])
     """What the job reads, by name. Folders, of this machine or on a stage, are found in ``../inputs/<name>``, several
     in ``../inputs/<name>/0``, ``1`` and so on. A text is the path of a folder of this machine."""
+
+    keeps: Keeps = Field(default_factory=dict[str, str])
+    """Folders that outlive the job, such as a cache of answers. The job finds each as ``$SOAPTUNE_KEEPS/<name>``
+    (`soaptune.runtime.keeps.kept_folder`); a later job with the same name and key finds what this one has left there.
+    Names are identifiers, keys letters, digits, ``.``, ``_`` and ``-``."""
 
     code_paths: tuple[str, ...] = ()
     """Folders from which the job imports Python code of the user's."""
@@ -163,6 +173,11 @@ class JobSpec(Config):
                 raise ValueError(f"the input's name {name!r} must be an identifier")
         return value
 
+    @field_validator("keeps")
+    @classmethod
+    def _keeps(cls, value: Keeps) -> Keeps:
+        return checked_keeps(value)
+
     @property
     def places(self) -> dict[str, Location]:
         """Each single input by the path under which the job finds it, relative to ``../inputs``."""
@@ -180,6 +195,23 @@ class JobSpec(Config):
         from soaptune.common.fingerprint import fingerprint
 
         return fingerprint(self.model_dump(mode="json"))
+
+
+def checked_keeps(keeps: Keeps) -> Keeps:
+    """The kept folders of a job, whose names and keys become parts of a path.
+
+    Raises:
+        ValueError: A name or a key cannot be part of a path.
+    """
+    for name, key in keeps.items():
+        if not (name.isascii() and name.isidentifier()):
+            raise ValueError(f"the kept folder's name {name!r} must be an identifier of ASCII letters")
+        if _KEY.fullmatch(key) is None:
+            raise ValueError(
+                f"the key {key!r} of the kept folder {name!r} must be of 1 to 100 letters, digits, '.', '_' and '-', "
+                "and begin with a letter or a digit: take a fingerprint, or its first 16 digits"
+            )
+    return keeps
 
 
 def _folders_of(place: Any) -> Any:

@@ -1,9 +1,13 @@
-"""Shows how far a job is, from the progress that it writes. Whatever it writes, the display never breaks a run."""
+"""Waits for a job, shows how far it is, and has the end of one that failed or was killed tracked.
+
+Neither the display nor the tracker ever breaks a run, whatever the job writes.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import math
 import sys
 import time
@@ -11,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from soaptune.errors import JobCancelled, JobFailed, SoaptuneError
 from soaptune.jobs.job import Job
 
 if TYPE_CHECKING:
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ProgressLine", "read", "watch"]
 
+_log = logging.getLogger("soaptune")
+
 _PLAIN_SHARE = 0.1
 _PLAIN_SECONDS = 60.0
 """Without a terminal there is a line when a further tenth is done, and at least one so often."""
@@ -26,7 +33,7 @@ _PLAIN_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class ProgressLine:
-    """What a job's progress line says.
+    """A job's progress line, as far as it can be shown.
 
     Attributes:
         done: How many units are done.
@@ -77,6 +84,9 @@ def watch(job: Job[Any]) -> None:
     The first line comes at once, further ones when another tenth is done and at least once a minute, with the rate and
     the time that is left. In a notebook the bar needs ipywidgets; without it there are lines.
 
+    A job that ends well has written its run to the backend's tracker. For one that failed or was killed it is done
+    here; whoever only looks at a job, or asks for its result, writes nothing.
+
     Args:
         job: The job.
 
@@ -91,6 +101,9 @@ def watch(job: Job[Any]) -> None:
             _look(job, show)
             time.sleep(pause)
         _look(job, show)
+    except (JobFailed, JobCancelled):
+        _track(job)
+        raise
     finally:
         if bar is not None:
             with contextlib.suppress(Exception):
@@ -101,6 +114,13 @@ def _look(job: Job[Any], show: Callable[[ProgressLine], None]) -> None:
     # A display is a courtesy: neither a terminal that is gone nor a strange progress line may end a run.
     with contextlib.suppress(Exception):
         show(read(job.progress()))
+
+
+def _track(job: Job[Any]) -> None:
+    try:
+        job.sync()
+    except SoaptuneError as error:  # the caller wants to know why the job has failed, and not this
+        _log.warning("the end of the job %s could not be tracked: %s", job.id, error)
 
 
 def _start_bar(name: str) -> Progress | None:
@@ -177,7 +197,7 @@ class _Lines:
     def __call__(self, line: ProgressLine) -> None:
         now = time.monotonic()
         if line.total > 0 and line.phase != self._phase:
-            # What was done before the first look says nothing of the rate; nor does the time until the job counts.
+            # The rate is that of what is seen here: not of what was done before, nor of the time until the job counts.
             self._phase, self._began, self._done_before, self._shown = line.phase, now, line.done, 0.0
         due = now - self._printed >= _PLAIN_SECONDS
         if due or line.share >= self._shown + _PLAIN_SHARE or line.share == 1.0 > self._shown:

@@ -47,7 +47,8 @@ class LocalBackend:
     """Runs jobs on this machine (Linux; macOS, where less is known of a job's processes).
 
     Every job has a folder ``<root>/jobs/<id>/`` (its *stage*) with ``app/`` (what was submitted), ``inputs/``,
-    ``output/``, ``log.txt`` and its state, and caches, a temporary folder and a port of its own. Nothing is
+    ``output/``, ``log.txt`` and its state, and caches, a temporary folder and a port of its own. What a job's ``keeps``
+    name lies in ``<root>/keeps/<name>/<key>``, beside all jobs: it stays when their folders are removed. Nothing is
     written before the first job.
 
     Examples:
@@ -94,7 +95,8 @@ class LocalBackend:
 
     def lower(self, plan: Plan) -> JobSpec:
         """Turns what a step wants into a job; see `soaptune.jobs.backend.Backend.lower`."""
-        return lowered(plan, backend=self.name)
+        keeps = {name: Folder(path=str(self._kept(name, key))) for name, key in plan.keeps.items()}
+        return lowered(plan, backend=self.name, keeps=keeps)
 
     def estimate(self, plan: Plan) -> Estimate:
         """Counts nothing: what jobs of this machine take costs nothing but time.
@@ -220,8 +222,8 @@ class LocalBackend:
         if found is None:
             known = [stage.name for stage in self._stages()]
             near = difflib.get_close_matches(bare, known, n=3, cutoff=0.5) or known[:3]
-            told = f"; near ones are {', '.join(near)}" if near else "; there are none yet"
-            raise JobNotFound(f"there is no job {job_id!r} in {self._root}{told}")
+            others = f"; near ones are {', '.join(near)}" if near else "; there are none yet"
+            raise JobNotFound(f"there is no job {job_id!r} in {self._root}{others}")
         return found
 
     def jobs(self) -> list[Job[Any]]:
@@ -257,6 +259,9 @@ class LocalBackend:
     def _stage(self, job_id: str) -> Path:
         return self._root / "jobs" / job_id
 
+    def _kept(self, name: str, key: str) -> Path:
+        return self._root / "keeps" / name / key
+
     def _new_id(self, spec: JobSpec) -> str:
         return f"{spec.name}-{datetime.now(timezone.utc):%Y%m%d}-{secrets.token_hex(4)}"
 
@@ -280,8 +285,8 @@ class LocalBackend:
     def _refuse_what_cannot_start(self, spec: JobSpec) -> None:
         missing = [finding for finding in self.preflight(spec) if finding.level == "error"]
         if missing:
-            told = "; ".join(f"{finding.path}: {finding.message}" for finding in missing)
-            raise BackendError(f"the job {spec.name!r} cannot start on this machine: {told}")
+            reasons = "; ".join(f"{finding.path}: {finding.message}" for finding in missing)
+            raise BackendError(f"the job {spec.name!r} cannot start on this machine: {reasons}")
 
     def _start(self, spec: JobSpec, job_id: str) -> LocalJob:
         self._refuse_what_cannot_start(spec)
@@ -308,6 +313,12 @@ class LocalBackend:
             link.parent.mkdir(exist_ok=True)
             if isinstance(place, Folder):
                 link.symlink_to(Path(place.path).expanduser().absolute(), target_is_directory=True)
+        for name, key in spec.keeps.items():
+            kept = self._kept(name, key)
+            # What jobs leave there is as private as the data that they read.
+            kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (stage / "keeps").mkdir(exist_ok=True)
+            (stage / "keeps" / name).symlink_to(kept, target_is_directory=True)
         (stage / "log.txt").touch()
         write_state(stage, "pending")
         # The last of all: a folder without it is not a job yet.

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from soaptune.errors import BackendError, MissingExtraError
+from soaptune.jobs.place import KEEPS_VARIABLE
 from soaptune.jobs.spec import JobSpec
 from soaptune.local.supervisor import PORT, TEMPORARY
 
@@ -28,6 +29,7 @@ _NOT_INHERITED = (
     "LOCAL_WORLD_SIZE",
     "MASTER_PORT",
     "RANK",
+    KEEPS_VARIABLE,
     "SOAPTUNE_PORT",
     "WORLD_SIZE",
 )
@@ -91,6 +93,8 @@ def environment(spec: JobSpec, stage: Path, *, threads: int | None) -> dict[str,
     env["PATH"] = _search_path(env)
     # The spec may name a TMPDIR that others use too, so the supervisor is told apart from it what it may remove.
     env[TEMPORARY] = temporary
+    if spec.keeps:
+        env[KEEPS_VARIABLE] = str(stage / "keeps")
     return env
 
 

@@ -26,7 +26,7 @@ from soaptune.local.supervisor import ALREADY_SUPERVISED
 __all__ = ["LocalJob"]
 
 _STARTUP = 60.0
-"""Seconds after which a supervisor that has not said that it is there will not come any more."""
+"""Seconds after which a supervisor that has not written its state will not come any more."""
 
 _END_OF_FILE = 64 * 1024
 _PIECE = 1024 * 1024
@@ -81,7 +81,7 @@ class LocalJob(Job[Any]):
         return state.get("state") == "pending" and "supervisor" not in state and not state.get("damaged")
 
     def events(self) -> list[Event]:
-        """What has happened so far: the states, and before the last one what the job said of its progress."""
+        """What has happened so far: the states, and before the last one its progress."""
         state = self._state()
         states = [Event(kind="state", data=line) for line in state.get("history", [])]
         last = [states.pop()] if state["state"] in ENDED else []
@@ -119,7 +119,7 @@ class LocalJob(Job[Any]):
             return
         (self._stage / CANCEL_FILE).touch()
         begun = time.monotonic()
-        told: int | None = None
+        signalled: int | None = None
         # The command's grace, and then ours for the supervisor to clear up.
         while (waited := time.monotonic() - begun) < self._grace + 10.0:
             state = self._state()
@@ -128,14 +128,14 @@ class LocalJob(Job[Any]):
             if self.never_started and waited > 5.0 and claim(self._stage):
                 self._finalize_lost_job(state)  # nobody has taken it up, and from now on nobody can
             pid = state.get("supervisor")
-            if pid and pid != told and self._is_watched(state):
+            if pid and pid != signalled and self._is_watched(state):
                 self._tell_supervisor(state, signal.SIGTERM)
-                told = pid
+                signalled = pid
             time.sleep(0.05)
         self._tell_supervisor(self._state(), signal.SIGKILL)
         time.sleep(0.2)
         if self.status not in ENDED:
-            raise BackendError(f"the job {self.id} does not stop; its supervisor is process {told}")
+            raise BackendError(f"the job {self.id} does not stop; its supervisor is process {signalled}")
 
     def _tail(self) -> list[str]:
         with self._log() as file:

@@ -119,7 +119,7 @@ def end_job(job_id: str, *, group: int, group_started: str, grace: float, root: 
 
     for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         end = time.monotonic() + patience
-        told: set[int] = set()
+        signalled: set[int] = set()
         while True:
             if root:  # elsewhere the children are not ours to take leave of
                 reap(group)
@@ -127,9 +127,9 @@ def end_job(job_id: str, *, group: int, group_started: str, grace: float, root: 
             if not found:
                 return True
             for pid in found:
-                # Those who come later are told too; killing is repeated, asking is not.
-                if pid not in told or number == signal.SIGKILL:
-                    told.add(pid)
+                # Those who come later are signalled too; killing is repeated, asking is not.
+                if pid not in signalled or number == signal.SIGKILL:
+                    signalled.add(pid)
                     _send(pid, number)
             if time.monotonic() >= end:
                 break

@@ -2,8 +2,8 @@
 
     supervisor <stage> <parent's pid, 0 for a detached job> <seconds of grace> -- <command line>
 
-It ends the job when it is told to (SIGTERM, SIGINT, or a file named ``cancel`` in the stage), and when the process that
-submitted the job is gone. The command writes into ``log.txt`` by itself: no pipe can fill up or mix up lines.
+It ends the job when it is asked to (SIGTERM, SIGINT, or a file named ``cancel`` in the stage), and when the process
+that submitted the job is gone. The command writes into ``log.txt`` by itself: no pipe can fill up or mix up lines.
 Standard library alone, so that it starts in a blink and its memory is small; `command` isolates it from whatever the
 job's variables and the user's folders do to Python.
 """
@@ -40,7 +40,7 @@ PORT = "@PORT@"
 """Stands in a command line for the port, which is drawn as late as possible."""
 
 TEMPORARY = "SOAPTUNE_TEMPORARY"
-"""Environment variable that tells the supervisor which folder to remove at the end. The job does not see it."""
+"""Environment variable that names the folder which the supervisor removes at the end. The job does not see it."""
 
 _LOOK = 0.25
 """Seconds between two looks at the parent and at the ``cancel`` file."""

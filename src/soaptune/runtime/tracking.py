@@ -1,6 +1,7 @@
 """The end of a job, as trackers see it: the one place from which a job writes runs and tables about itself.
 
-Nothing here fails a job. One that is killed does not come here: its backend can write the run afterwards.
+Nothing here fails a job. One that fails in ArcticTraining or is killed does not come here: its run is written by
+`soaptune.jobs.watch`, which `run()` waits in, or by ``job.sync()``.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ class SnowflakeBackend(HasSettings, TableStore):
     A job has a folder on the stage with the shape that it has on this machine: ``app/`` (what was submitted),
     ``inputs/``, ``output/``, ``log.txt``. A spec's ``secrets`` name *Snowflake secrets* here: with
     ``{"HF_TOKEN": "HF_TOKEN"}`` Snowflake puts the value of the secret ``HF_TOKEN`` of this schema into the job's
-    environment, and it passes nowhere else.
+    environment, and it passes nowhere else. What a spec's ``keeps`` name lies in ``keeps/<name>/<key>`` of the stage:
+    the job fetches it before its command starts and stores it when the command has ended, and `cleanup` leaves it.
 
     Names follow the rules of SQL: ``llm_demo`` means ``LLM_DEMO``, and ``'"llm_demo"'`` in double quotes itself.
 
@@ -201,8 +202,8 @@ class SnowflakeBackend(HasSettings, TableStore):
         if isinstance(output, NamedTables):
             name = parse(output.name, database=self.database_name, schema=self.schema_name)
             output = output.replace(name=name.sql)
-        account, nodes = self.settings.account, self.target_instances
-        return lowered(plan, backend=self.name, output=output, account=account, nodes=nodes)
+        account, nodes, keeps = self.settings.account, self.target_instances, self.settings.kept(plan.keeps)
+        return lowered(plan, backend=self.name, keeps=keeps, output=output, account=account, nodes=nodes)
 
     def estimate(self, plan: Plan) -> Estimate:
         """Counts the rows and tokens of a plan that asks Cortex; the rows stay in the account.

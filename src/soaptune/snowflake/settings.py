@@ -13,8 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Validat
 
 from soaptune.config import Config
 from soaptune.errors import ConfigError
+from soaptune.handles.location import Location, StagePath
 from soaptune.jobs.place import Account
-from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.spec import JobSpec, Keeps
 from soaptune.snowflake.names import Name, fold, parse, split
 
 __all__ = ["HasSettings", "SnowflakeSettings"]
@@ -173,6 +174,16 @@ class SnowflakeSettings(Config):
     def integration_names(self) -> tuple[str, ...]:
         """The exact names of the external access integrations."""
         return tuple(fold(name) for name in self.external_access_integrations)
+
+    def kept(self, keeps: Keeps) -> dict[str, Location]:
+        """Where the kept folders of a job lie: on the stage, beside all jobs.
+
+        Args:
+            keeps: Their keys, by name.
+        """
+        stage = self.stage_name
+        names = (stage.database, stage.schema, stage.name)
+        return {name: StagePath(stage=names, path=f"keeps/{name}/{key}") for name, key in keeps.items()}
 
     @property
     def account(self) -> Account:

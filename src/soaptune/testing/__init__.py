@@ -1,1 +1,1 @@
-"""The test room: what users and we test pipelines with, without an account, a GPU or a network."""
+"""What users and we test pipelines with, without an account, a GPU or a network."""

@@ -1,7 +1,7 @@
 """The second step: every training choice as one config, and the step that turns it into an ArcticTraining job.
 
 `spec` holds the choices, `checks` what is wrong with them, `arctic_yaml` writes them in ArcticTraining's words,
-`hardware` says what a machine forces to change, `trainer` is the step (`soaptune.Trainer`), `finish` is the last act of
+`hardware` has what a machine forces to change, `trainer` is the step (`soaptune.Trainer`), `finish` is the last act of
 its job. Nothing here imports torch.
 """
 

@@ -11,7 +11,7 @@ With LoRA, gradients and state are those of the adapter only.
 
 from __future__ import annotations
 
-from soaptune.jobs.memory import MemoryNeed, parameters
+from soaptune.jobs.memory_need import MemoryNeed, parameters
 from soaptune.train.spec import TrainSpec
 
 __all__ = ["training_memory"]

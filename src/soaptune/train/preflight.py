@@ -13,12 +13,13 @@ from soaptune.train.spec import TrainSpec
 __all__ = ["data_findings", "model_findings"]
 
 
-def data_findings(spec: TrainSpec, data: Dataset) -> list[Violation]:
+def data_findings(spec: TrainSpec, data: Dataset, *, ranks: int = 1) -> list[Violation]:
     """Looks at the splits that a spec reads: that they are there, hold rows, and that the rows have answers.
 
     Args:
         spec: The choices.
         data: The examples.
+        ranks: With how many processes the job trains at least: one for each GPU of each node.
     """
     found: list[Violation] = []
     wanted = {"train_split": spec.train_split}
@@ -43,8 +44,9 @@ def data_findings(spec: TrainSpec, data: Dataset) -> list[Violation]:
                     hint="Look at dataset.ledger for what became of the rows.",
                 )
             )
-        elif spec.trainer == "sft":
-            found += _answers(data, split)
+        else:
+            found += _rows_for_ranks(data, path, split, ranks)
+            found += _answers(data, split) if spec.trainer == "sft" else ()
     if spec.train_split in data.splits:
         batch = spec.per_device_batch_size * spec.gradient_accumulation_steps
         rows = data.counts[spec.train_split]
@@ -59,6 +61,17 @@ def data_findings(spec: TrainSpec, data: Dataset) -> list[Violation]:
                 )
             )
     return found
+
+
+def _rows_for_ranks(data: Dataset, path: str, split: str, ranks: int) -> Iterator[Violation]:
+    if data.counts[split] < ranks:
+        yield Violation(
+            path=path,
+            code="fewer-rows-than-ranks",
+            message=f"the split {split!r} has {data.counts[split]} rows, and {ranks} GPUs or nodes are to share them: "
+            "each needs one at least",
+            hint="Train on fewer GPUs or nodes, or with more rows.",
+        )
 
 
 def _answers(data: Dataset, split: str) -> Iterator[Violation]:

@@ -1,4 +1,4 @@
-"""What the base model's tokenizer says of a training job. A child process is asked, so that none is loaded here."""
+"""What the base model's tokenizer makes of a training job's rows. A child process loads it."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _findings(spec: TrainSpec, answer: TokenAnswer) -> Iterator[Violation]:
         yield Violation(
             path="model",
             code="no-chat-template",
-            message=f"{spec.model} has no chat template, which says how a conversation is written as text",
+            message=f"{spec.model} has no chat template, by which a conversation is written as text",
             hint="Use the instruction-tuned model, or put a chat_template.jinja into a copy of the model's folder.",
         )
     elif answer.refused:

@@ -76,7 +76,7 @@ class Trainer(Step[Model]):
 
     adapt_to_hardware: bool = True
     """Whether a backend on this machine may change what the machine cannot do; `changes` and the preflight's warnings
-    say what. Switched off, the same things are errors."""
+    list it. Switched off, the same things are errors."""
 
     def check(self) -> list[Violation]:
         """All that is wrong with the spec itself."""
@@ -165,9 +165,12 @@ class Trainer(Step[Model]):
             on: The backend that is to run the job.
         """
         self._require(data, on)
-        machine = on.capabilities.machine
-        spec, changes = self._adapted(on.capabilities)
-        found = [*preflight.data_findings(spec, data), *preflight.model_findings(spec)]
+        able = on.capabilities
+        machine = able.machine
+        spec, changes = self._adapted(able)
+        # Where the machine is known only once the job runs, there is one rank on each node at least.
+        ranks = able.nodes * (max(1, machine.gpus) if machine is not None else 1)
+        found = [*preflight.data_findings(spec, data, ranks=ranks), *preflight.model_findings(spec)]
         if machine is not None:
             found += hardware.impossible(spec, machine)
         if not any(violation.level == "error" for violation in found):

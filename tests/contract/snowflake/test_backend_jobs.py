@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from soaptune.errors import BackendError, JobCancelled, JobFailed, JobNotFound, JobTimeout
+from soaptune.jobs.plan import Plan
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.jobs.job import SnowflakeJob
 from soaptune.testing.snowflake import emulated_snowflake
+from tests.contract.keeping import keeping
 
 pytestmark = pytest.mark.contract
 
@@ -259,3 +261,28 @@ def test_what_the_library_leaves_is_removed_and_nothing_else(account: Any) -> No
 
 def _submissions(account: Any) -> int:
     return sum("SYSTEM$EXECUTE_ML_JOB" in one.sql for one in account.statements)
+
+
+def test_a_kept_folder_outlives_its_jobs_and_is_found_by_name_and_key(backend: SnowflakeBackend) -> None:
+    first = _job(backend, keeping("first", STATUS="3"))
+    with pytest.raises(JobFailed, match="exit status 3"):
+        first.wait(60)
+    assert list(first.logs()) == ["first", "first.txt"]
+    backend.cleanup(jobs=[first.id])
+    second, other = _job(backend, keeping("second")), _job(backend, keeping("other", key="v2"))
+    for job in (second, other):
+        job.wait(60)
+    assert list(second.logs()) == ["first second", "second.txt"]
+    assert list(other.logs()) == ["other", "other.txt"]
+    kept = backend.files.folder("keeps")
+    assert [file.path for file in kept.folder("answers", "v1").list()] == ["cache.db", "parts/second.txt"]
+    assert not [file for file in second.stage.list() if "cache.db" in file.path], "it lies beside the jobs"
+
+
+def test_a_kept_folder_that_cannot_be_read_is_not_begun_anew(backend: SnowflakeBackend) -> None:
+    """A job would store an empty one over it."""
+    compiled = backend.lower(Plan(name="try", kind="command", files={}, entrypoint=("python", "-c", "pass")))
+    job = _job(backend, compiled.replace(keeps={"answers": "v1"}))
+
+    with pytest.raises(JobFailed, match=r"place\.json names the kept folders"):
+        job.wait(60)

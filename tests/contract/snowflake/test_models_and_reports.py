@@ -12,6 +12,7 @@ from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
 from soaptune.handles.report import EvalReport, Metric, ReportLineage
 from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.watch import watch
 from soaptune.local.backend import LocalBackend
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.handles.model import StageModel, folder_at, open_model
@@ -269,6 +270,21 @@ def test_a_run_that_failed_is_tracked_as_failed(account, backend):
     assert job.sync()
     assert any("COMMIT RUN" in sql.upper() or '"status": "FAILED"' in sql for sql in tracked(account))
     assert any("FAILED" in sql for sql in tracked(account))
+
+
+def test_a_run_that_is_waited_for_is_tracked_when_it_fails(account, backend):
+    job = backend.submit(JobSpec(name="train", kind="model", entrypoint=("python", "-c", "raise SystemExit(3)")))
+    with pytest.raises(JobFailed, match="exit status 3"):
+        watch(job)
+    written = [sql for sql in tracked(account) if job.id in sql]
+    assert any("COMMIT RUN" in sql and "FAILED" in sql for sql in written), written
+    with pytest.raises(JobFailed):
+        job.result()
+    assert [sql for sql in tracked(account) if job.id in sql] == written, "who asks for the result writes nothing"
+    with pytest.raises(JobFailed):
+        watch(backend.job(job.id))
+    again = [sql for sql in tracked(account) if job.id in sql][len(written) :]
+    assert not any("MODIFY RUN" in sql or "COMMIT RUN" in sql for sql in again), again
 
 
 def test_what_cannot_be_tracked_is_a_warning(backend, output, caplog):

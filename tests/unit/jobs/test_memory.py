@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from soaptune.jobs.memory import RESERVE_GB, MemoryNeed, inference_memory, parameters
+from soaptune.jobs.memory_need import RESERVE_GB, MemoryNeed, inference_memory, parameters
 
 
 @pytest.mark.parametrize(

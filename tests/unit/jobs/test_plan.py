@@ -21,7 +21,7 @@ from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.model_ref import ModelRef
 from soaptune.jobs.lower import lowered
-from soaptune.jobs.memory import inference_memory
+from soaptune.jobs.memory_need import inference_memory
 from soaptune.jobs.needs import CortexNeed, Needs, Program
 from soaptune.jobs.output import NamedTables
 from soaptune.jobs.place import PLACE_FILE, Account, Place
@@ -166,6 +166,21 @@ def test_a_backend_adds_the_place_and_edits_nothing(
     assert (place.account is None) == (where == "local")
     assert on.lower(plan) == job
     assert not (tmp_path / "runs").exists(), "lowering writes nothing"
+
+
+def test_a_backend_names_where_kept_folders_lie(tmp_path: Path) -> None:
+    plan = Plan(name="ask", kind="report", files={"step.json": "{}"}, keeps={"answers": "v1.0"})
+    places = {
+        "local": Folder(path=str(tmp_path / "runs" / "keeps" / "answers" / "v1.0")),
+        "snowflake": StagePath(stage=("DB", "S", "SOAPTUNE_STAGE"), path="keeps/answers/v1.0"),
+    }
+    for where, on in backends(tmp_path).items():
+        job = on.lower(plan)
+        assert job.keeps == plan.keeps
+        assert Place.model_validate_json(job.files[PLACE_FILE]).keeps == {"answers": places[where]}
+    assert plan.replace(keeps={}).fingerprint == plan.fingerprint, "a cache decides no result"
+    with pytest.raises(ConfigError, match="fingerprint"):
+        plan.replace(keeps={"answers": "../x"})
 
 
 def test_a_place_round_trips_through_its_file(tmp_path: Path) -> None:

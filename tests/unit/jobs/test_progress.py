@@ -11,7 +11,7 @@ import pytest
 from rich.errors import LiveError
 from rich.progress import Progress
 
-from soaptune.errors import JobFailed
+from soaptune.errors import BackendError, JobCancelled, JobFailed
 from soaptune.jobs import watch as progress
 from soaptune.jobs.spec import JobSpec
 
@@ -213,3 +213,32 @@ def test_a_notebook_with_widgets_gets_a_bar(job, notebook, monkeypatch, capsys):
     progress.watch(job(states=["running", "running", "done"], progress=[{"done": 4, "total": 4, "unit": "rows"}]))
     assert "displayed" in Output.shown
     assert "train: 4/4" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("state", "error"), [("failed", JobFailed), ("cancelled", JobCancelled)])
+def test_the_end_of_a_job_that_could_not_write_it_is_tracked_once(job, monkeypatch, state, error):
+    watched, synced = job(states=["running", state]), []
+    monkeypatch.setattr(watched, "sync", lambda: synced.append(watched.status) or True)
+    with pytest.raises(error):
+        progress.watch(watched)
+    assert synced == [state]
+
+
+def test_a_job_that_is_done_has_tracked_itself(job, monkeypatch):
+    watched = job(states=["running", "done"])
+    monkeypatch.setattr(watched, "sync", lambda: pytest.fail("its run is there already"))
+    progress.watch(watched)
+
+
+def test_a_tracker_out_of_reach_does_not_hide_why_a_job_failed(job, monkeypatch):
+    def out_of_reach():
+        raise BackendError("no way to the account")
+
+    watched = job(states=["failed"], reason="exit status 3")
+    monkeypatch.setattr(watched, "sync", out_of_reach)
+    with pytest.raises(JobFailed, match="exit status 3"):
+        progress.watch(watched)
+
+
+def test_a_job_that_nobody_tracks_has_nothing_to_write(job):
+    assert job(states=["failed"]).sync() is False

@@ -39,6 +39,18 @@ def test_an_inputs_name_is_fit_for_a_folder():
         spec(inputs={"../data": "/d"})
 
 
+@pytest.mark.parametrize("key", ["", "..", ".hidden", "a/b", "../x", "a b", "ü", "x" * 101, "a\n"])
+def test_a_kept_folders_key_is_fit_for_a_path(key):
+    with pytest.raises(ConfigError, match="fingerprint"):
+        spec(keeps={"answers": key})
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", "é"])
+def test_a_kept_folders_name_is_fit_for_a_path(name):
+    with pytest.raises(ConfigError, match="identifier"):
+        spec(keeps={name: "v1"})
+
+
 @pytest.mark.parametrize("name", ["HF_TOKEN", "WANDB_API_KEY", "db_password", "AWS_SECRET_ACCESS_KEY"])
 def test_a_secret_among_the_plain_variables_is_refused_without_its_value(name):
     with pytest.raises(ConfigError, match="secrets=") as caught:

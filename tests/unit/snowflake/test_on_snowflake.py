@@ -179,7 +179,7 @@ def test_an_output_that_cannot_be_copied_is_told_as_that_and_keeps_its_log(
         folder.mkdir(parents=True)
     (work / "output/weights").write_text("w")
 
-    code = on_snowflake._run(["python", "-c", "print('trained')"], stage, work)
+    code = on_snowflake._run(["python", "-c", "print('trained')"], stage, work, {})
 
     assert code == 1
     assert "could not be copied" in _note(stage, "ended")["reason"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from soaptune.jobs.memory import RESERVE_GB, MemoryEstimate
+from soaptune.jobs.memory_need import RESERVE_GB, MemoryEstimate
 from soaptune.train.memory import training_memory
 from soaptune.train.options import DeepSpeedOptions, LoraOptions
 from soaptune.train.spec import TrainSpec

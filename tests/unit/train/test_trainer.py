@@ -212,6 +212,25 @@ def test_a_step_that_takes_more_rows_than_there_are_is_a_warning(data: Dataset) 
     assert "each epoch is one step of 40 rows" in finding.message
 
 
+@pytest.mark.parametrize("nodes", [1, 5])
+def test_fewer_rows_than_ranks_are_an_error(tmp_path: Path, nodes: int) -> None:
+    """One rank would have nothing to train on, and the job would end with a message of ArcticTraining's."""
+
+    class Cluster(LocalBackend):
+        @property
+        def capabilities(self) -> Capabilities:
+            machine = Machine(gpus=4, cpus=32, cpp_compiler=False) if nodes == 1 else None
+            return super().capabilities.replace(machine=machine, nodes=nodes)
+
+    trainer = Trainer(spec=TrainSpec.preset("tiny-lora"))
+    few, enough = (Dataset.write(tmp_path / str(n), {"train": rows(n)}, task=TASK, how={}) for n in (3, 5))
+    (finding,) = [one for one in trainer.preflight(few, on=Cluster("x")) if one.code == "fewer-rows-than-ranks"]
+    assert (finding.path, finding.level) == ("spec.train_split", "error")
+    assert f"has 3 rows, and {4 if nodes == 1 else 5} GPUs or nodes" in finding.message
+    assert "fewer-rows-than-ranks" not in {one.code for one in trainer.preflight(enough, on=Cluster("x"))}
+    assert "fewer-rows-than-ranks" not in {one.code for one in trainer.preflight(few, on=LaptopBackend("x"))}
+
+
 def test_a_base_model_without_weights_is_found(data: Dataset, base: Path) -> None:
     (base / "model.safetensors").unlink()
     spec = TrainSpec.preset("tiny-full").replace(model=str(base))

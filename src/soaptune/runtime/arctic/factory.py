@@ -19,12 +19,13 @@ from datasets import Dataset, concatenate_datasets
 from pydantic import Field
 from torch.utils.data import DataLoader
 
+from soaptune.errors import DataError
 from soaptune.handles.ledger import RowFate, RowLedger
 from soaptune.prompting.tokens import IGNORE_INDEX
 from soaptune.runtime.arctic.batches import Collator, MicroBatches, StepSampler
 from soaptune.runtime.arctic.rows import next_fit, tokenize
 
-__all__ = ["SoaptuneDataConfig", "SoaptuneDataFactory"]
+__all__ = ["SoaptuneDataConfig", "SoaptuneDataFactory", "require_rows_for_ranks"]
 
 
 class SoaptuneDataConfig(DataConfig):
@@ -128,6 +129,9 @@ class SoaptuneDataFactory(DataFactory):
 
         Returns:
             Token rows, or packs of them.
+
+        Raises:
+            DataError: There are fewer than ranks.
         """
         parts: list[Any] = []
         for source in data_sources:
@@ -135,10 +139,12 @@ class SoaptuneDataFactory(DataFactory):
             parts.append(source())
         rows = concatenate_datasets(parts)
         if not self._packs:
+            require_rows_for_ranks(len(rows), self.world_size, split=self._split, what="rows")
             return rows
         if self.config.shuffle:
             rows = rows.shuffle(seed=self.config.seed)
         packs = next_fit([len(ids) for ids in rows["input_ids"]], self.config.max_length)
+        require_rows_for_ranks(len(packs), self.world_size, split=self._split, what="packs of rows")
         return Dataset.from_generator(
             _packed, gen_kwargs={"rows": rows, "packs": packs}, cache_dir=str(self.config.cache_dir / "packs")
         )
@@ -190,6 +196,27 @@ class SoaptuneDataFactory(DataFactory):
     @property
     def _packs(self) -> bool:
         return self.config.packing != "none"
+
+
+def require_rows_for_ranks(count: int, ranks: int, *, split: str, what: str) -> None:
+    """Refuses a split of which some ranks would get nothing: they would wait for each other for ever.
+
+    The preflight counts the rows that are given; here it is what is left of them.
+
+    Args:
+        count: How many there are.
+        ranks: How many processes share them.
+        split: The split.
+        what: What is counted: ``"rows"``.
+
+    Raises:
+        DataError: There are fewer than ranks.
+    """
+    if count < ranks:
+        raise DataError(
+            f"{count} {what} are left in the split {split!r}, and {ranks} ranks need one each: train on fewer GPUs or "
+            'nodes, with more rows, or with packing="none" (the row ledger has what became of each row)'
+        )
 
 
 def _as_it_is(batch: Any) -> Any:

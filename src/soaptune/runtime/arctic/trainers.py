@@ -31,7 +31,7 @@ from soaptune.runtime.arctic.base_model import BaseModelFactory, used_revision
 from soaptune.runtime.arctic.batches import MicroBatch, StepSampler
 from soaptune.runtime.arctic.factory import SoaptuneDataFactory
 from soaptune.runtime.arctic.optimizers import AdamWFactory, MuonFactory
-from soaptune.runtime.arctic.progress import ProgressWriter, sum_over_ranks
+from soaptune.runtime.arctic.training_log import TrainingLog, sum_over_ranks
 from soaptune.runtime.tracking import track_end_here
 from soaptune.train.finish import finish_model
 
@@ -69,7 +69,7 @@ def summed_loss(trainer: Any, batch: dict[str, Any], weights: torch.Tensor) -> t
 
 
 def _after_init(self: Any) -> None:
-    self.progress = ProgressWriter(self)
+    self.progress = TrainingLog(self)
     self.saved_steps = {}
 
 
@@ -109,7 +109,7 @@ class SoaptuneSFTTrainer(SFTTrainer):
     tokenizer_factory: HFTokenizerFactory
     callbacks = _CALLBACKS
 
-    progress: ProgressWriter
+    progress: TrainingLog
     saved_steps: dict[str, int]
 
     @property

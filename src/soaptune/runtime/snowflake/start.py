@@ -4,7 +4,8 @@ A stage that is mounted into a container takes whole files, written from start t
 and knows no renaming. Training does both. So the command works in a folder of its own with the job's usual shape
 (``app/``, ``inputs/``, ``output/``); while it runs its small records (``*.jsonl``) are copied to the stage every few
 seconds, and at the end everything is, the manifest last. Its log goes to the container's log line by line, and as a
-whole to ``log.txt``. Standard library alone: it starts before anything can be missing.
+whole to ``log.txt``. Standard library alone, but for a job with kept folders, which are copied from and to the stage
+(`soaptune.runtime.snowflake.keeps`): it starts before anything can be missing.
 
     /mnt/job_stage/job.json     the job, as it was submitted
     /mnt/job_stage/state/       started.json, ended.json: what the client reads once the service is gone
@@ -26,6 +27,7 @@ import tempfile
 import threading
 import time
 import zipfile
+from collections.abc import Generator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
@@ -62,7 +64,8 @@ def main() -> int:
             _prepare(stage, work)
         with contextlib.suppress(FileNotFoundError), zipfile.ZipFile(stage / "app" / _ARCHIVE) as archive:
             archive.extractall(work / "app")
-        code = _run([str(part) for part in spec["entrypoint"]], stage, work)
+        with _kept_folders(spec.get("keeps") or {}, work / "app") as variables:
+            code = _run([str(part) for part in spec["entrypoint"]], stage, work, variables)
     except OSError as error:
         print(f"soaptune: the command could not be started: {error}", flush=True)
         _record(stage, "ended", state="failed", exit_code=127, reason=f"the command could not be started: {error}")
@@ -83,8 +86,33 @@ def _prepare(stage: Path, work: Path) -> None:
         (work / "inputs").mkdir()
 
 
-def _run(entrypoint: list[str], stage: Path, work: Path) -> int:
-    env = _environment(work)
+@contextlib.contextmanager
+def _kept_folders(keeps: dict[str, str], app: Path) -> Generator[dict[str, str], None, None]:
+    """The job's kept folders, fetched, and stored again whichever way the command ends.
+
+    Yields:
+        The environment variables that name them.
+    """
+    if not keeps:
+        yield {}
+        return
+    from soaptune.jobs.place import KEEPS_VARIABLE, Place
+    from soaptune.runtime.snowflake.keeps import KeptFolders
+
+    # Beside the job's folder, which lies on the stage where the job has several nodes.
+    with tempfile.TemporaryDirectory(prefix="soaptune-keeps-", ignore_cleanup_errors=True) as folder:
+        places = Place.read(app).keeps
+        if places.keys() != keeps.keys():  # the spec was changed after it had been compiled
+            raise OSError(f"its place.json names the kept folders {sorted(places)}, and the job {sorted(keeps)}")
+        kept = KeptFolders(places, Path(folder))
+        kept.fetch()
+        yield {KEEPS_VARIABLE: folder}
+        for problem in kept.store():
+            print(f"soaptune: {problem}", flush=True)
+
+
+def _run(entrypoint: list[str], stage: Path, work: Path, variables: dict[str, str]) -> int:
+    env = {**_environment(work), **variables}
     (work / "output").mkdir(exist_ok=True)
     with tempfile.NamedTemporaryFile(prefix="soaptune-log-") as log:
         process = subprocess.Popen(
@@ -224,7 +252,7 @@ class _Mirror:
         self._over.set()
         self._thread.join(timeout=30.0)
         files = sorted(path for path in self._source.rglob("*") if path.is_file()) if whole else self._records()
-        # The manifest says that the folder is finished, so everything it speaks of must be there before it is.
+        # The manifest says that the folder is finished, so everything it names must be there before it is.
         for file in sorted(files, key=lambda path: (path == self._source / _MANIFEST, str(path))):
             for pause in _AGAIN:
                 try:

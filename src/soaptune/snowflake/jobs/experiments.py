@@ -1,7 +1,7 @@
 """Runs in Snowflake's ExperimentTracking: one for each job, written by the job itself when it ends.
 
-`SnowflakeJob.sync` writes it afterwards for a job that was killed before it could. Nothing here fails a job: what
-cannot be tracked is a warning.
+`SnowflakeJob.sync` writes it afterwards for a job that could not; `soaptune.jobs.watch` calls it. Nothing here fails a
+job: what cannot be tracked is a warning.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ class SnowflakeJob(Job[Any]):
         return str(self._state().get("reason", ""))
 
     def events(self) -> list[Event]:
-        """What has happened so far: the states, and before the last one what the job said of its progress."""
+        """What has happened so far: the states, and before the last one its progress."""
         state = self._state()
         at = self._record.time.isoformat(timespec="milliseconds")
         history = [Event(kind="state", data={"state": "pending", "time": at, "reason": ""})]
@@ -177,11 +177,7 @@ class SnowflakeJob(Job[Any]):
                 raise
 
     def sync(self) -> bool:
-        """Writes the job's run into the experiment, where the job was killed before it could.
-
-        Returns:
-            Whether the run is there now: False where the backend tracks nothing, or the job has not ended.
-        """
+        """Writes the job's run into the experiment; see `soaptune.jobs.job.Job.sync`."""
         from soaptune.snowflake.jobs.experiments import collect, track
 
         status, app = self.status, self._folder.folder("app")

@@ -4,6 +4,7 @@
     <job>/job.json              the same, for the program in the job
     <job>/app, inputs, output   what is sent, what it reads, what it makes
     <job>/state/*.json          the service's name, when it started, how it ended
+    keeps/<name>/<key>/         what jobs keep for later ones; no job's own
 
 A job's name is ``SOAPTUNE_<SPEC>_<12 hex digits>``, the digits being those of its idempotency key: whoever submits
 again under the same key comes to the same record.

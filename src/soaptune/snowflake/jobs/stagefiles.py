@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from soaptune.errors import BackendError, DataError
@@ -206,7 +206,19 @@ class StageFolder(Files):
         for file in sorted(root.rglob("*")):
             inside = file.relative_to(root)
             if file.is_file() and not left.intersection(inside.parts):
-                self._put(file, self.folder(inside.parent.as_posix().removeprefix(".")))
+                self.put_file(file, inside)
+
+    def put_file(self, file: Path, inside: PurePath) -> None:
+        """Uploads a file of this machine; one that is there is replaced.
+
+        Args:
+            file: The file.
+            inside: Its path below the folder; the name at its end is that of the file.
+
+        Raises:
+            BackendError: The stage cannot be written.
+        """
+        self._put(file, self.folder(inside.parent.as_posix().removeprefix(".")))
 
     def get(self, target: str | Path) -> None:
         """Downloads all files into a local folder, under the paths that they have here.

@@ -110,7 +110,7 @@ class Submitter:
                 target.copy_from(str(place))
             elif isinstance(place, Folder):
                 target.put(place.path, skip=("__pycache__", ".git", ".env", ".cache"))
-            # Rows in tables stay where they are: the job's place.json says where that is.
+            # Rows in tables stay where they are: the job's place.json names them.
 
     def _send(self, spec: JobSpec, job: str, app: Path, overrides: dict[str, Any] | None) -> Service:
         """Sends the job; after a lost answer it looks whether the job is there before it sends again."""
@@ -196,6 +196,7 @@ class Submitter:
             plan="",
             backend="snowflake",
             inputs=spec.inputs,
+            keeps=self._settings.kept(spec.keeps),
             output=spec.output,
             account=self._settings.account,
         )

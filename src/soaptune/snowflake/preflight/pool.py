@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from soaptune.errors import Violation
-from soaptune.jobs.memory import MemoryNeed
+from soaptune.jobs.memory_need import MemoryNeed
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.names import quote
 from soaptune.snowflake.preflight.families import AS_OF, FAMILIES, Family, family, from_row

@@ -1,4 +1,4 @@
-"""The door to pyarrow, and repairs of the Arrow data that fakesnow answers with."""
+"""Imports pyarrow, and repairs of the Arrow data that fakesnow answers with."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class Datasets:
         return self.file_server.address(file)
 
     def close(self) -> None:
-        """Shuts the door for files; the files go with the account's."""
+        """Ends the file server; the files go with the account's."""
         self.file_server.close()
         with self.lock:
             self._datasets.clear()
@@ -218,7 +218,7 @@ class FileServer:
         return f"http://127.0.0.1:{self._server.server_address[1]}{path}"
 
     def close(self) -> None:
-        """Shuts the door."""
+        """Stops listening."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)

@@ -1,4 +1,4 @@
-"""The inference services of an account: their containers, doors and logs, and the images that are built for them."""
+"""The inference services of an account: their containers, ingresses and logs, and the images built for them."""
 
 from __future__ import annotations
 
@@ -268,13 +268,13 @@ class Services:
         return token == self.account.password
 
     def drop(self, service: Service) -> None:
-        """Removes a service, its container and its door."""
+        """Removes a service, its container and its ingress."""
         with self.lock:
             self._services.pop(service.name, None)
         self._end(service)
 
     def close(self) -> None:
-        """Ends all containers and doors."""
+        """Ends all containers and ingresses."""
         with self.lock:
             self._closed = True
             services = [*self._services.values(), *self._warehouse.values()]

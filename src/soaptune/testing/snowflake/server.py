@@ -1,4 +1,4 @@
-"""The account's front door: an HTTP server on a loopback port that speaks what the connector speaks."""
+"""The account's HTTP server, on a loopback port, with the protocol of the connector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ingress of an inference service: the only door from outside, which checks the token and ends what takes too long.
+"""The ingress of an inference service: the only way in, which checks the token and ends what takes too long.
 
 On a real account it stands in front of the container; here it is a thread that passes requests on over loopback.
 """
@@ -33,7 +33,7 @@ class Ingress:
     """
 
     def __init__(self, container: Callable[[], Container], accepts: Callable[[str], bool]) -> None:
-        """Opens the door.
+        """Starts listening.
 
         Args:
             container: The container that answers now, started if need be.
@@ -77,7 +77,7 @@ class Ingress:
         self._thread.start()
 
     def close(self) -> None:
-        """Shuts the door."""
+        """Stops listening."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)

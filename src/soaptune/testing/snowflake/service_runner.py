@@ -1,8 +1,8 @@
 """The program inside an inference service's container: it loads a packed model and answers for its methods.
 
 `service_container.Container` starts it as a process of its own. It loads with the SDK's own packager, as the inference
-server of a real service does, and has no door of its own: who may call it is the ingress's business. It ends when its
-standard input ends, so that it never outlives who started it.
+server of a real service does, and has no ingress of its own: who may call it is the ingress's business. It ends when
+its standard input ends, so that it never outlives who started it.
 """
 
 from __future__ import annotations

@@ -124,8 +124,8 @@ def _table_of(
     paths = [found.folder / name for name in found.files(literals.text(pattern) if pattern else None)]
     for path in paths:
         _check(path, sql)
-    told = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    table = "FILES_" + hashlib.sha256(repr(told).encode()).hexdigest()[:24].upper()
+    listed = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    table = "FILES_" + hashlib.sha256(repr(listed).encode()).hexdigest()[:24].upper()
     if not paths:
         session.duck(f"CREATE TEMPORARY TABLE IF NOT EXISTS {table} AS SELECT NULL AS NOTHING WHERE FALSE")
         return table, frozenset()

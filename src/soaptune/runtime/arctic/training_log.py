@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["ProgressWriter", "sum_over_ranks"]
+__all__ = ["TrainingLog", "sum_over_ranks"]
 
 _OUTPUT = Path("../output")
 
@@ -51,7 +51,7 @@ class _Counts:
         }
 
 
-class ProgressWriter:
+class TrainingLog:
     """Writes ``progress.jsonl`` (each step, for the parent's progress bar) and ``metrics.jsonl`` (for the record).
 
     Losses are means over label tokens, and all counts are those of all ranks.
