@@ -260,7 +260,7 @@ def test_cancelling_stops_grandchildren_too(backend):
     backend.job(job.id).cancel()
     assert job.status == "cancelled"
     assert processes_of(job.id) == []
-    with pytest.raises(JobCancelled, match="it was cancelled"):
+    with pytest.raises(JobCancelled, match="was cancelled"):
         job.wait()
     job.cancel()
     assert job.status == "cancelled"

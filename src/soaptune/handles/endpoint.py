@@ -186,7 +186,7 @@ class Endpoint(Generic[OutT]):
         Raises:
             AnswerError: The answer fits the schema but not the class's own validators.
             BackendError: The endpoint does not answer.
-            ConfigError: An input field is missing or unknown.
+            ConfigError: An input field is missing or unknown, or all are empty.
             EngineError: The endpoint failed, or the answer was cut because it needs more tokens than allowed.
             MissingExtraError: httpx is not installed.
             RequestError: The endpoint refused the request, e.g. because the input is too long.
@@ -249,6 +249,8 @@ class Endpoint(Generic[OutT]):
             f"there is no input field {name!r}{did_you_mean(name, fields)}" for name in inputs if name not in fields
         ]
         problems += [f"the input field {name!r} is missing" for name in fields if name not in inputs]
+        if not problems and all(isinstance(value, str) and not value.strip() for value in inputs.values()):
+            problems = ["the input is empty: a model answers it too, with what it makes up"]
         if problems:
             raise ConfigError(f"{self.model_name}: {'; '.join(problems)}")
 

@@ -187,7 +187,8 @@ class Job(ABC, Generic[T]):
         if status == "failed":
             raise self.failure()
         if status == "cancelled":
-            raise JobCancelled(f"the job {self.id} was cancelled: {self.reason}", job_id=self.id, log_tail=self._tail())
+            why = "" if self.reason == "it was cancelled" else f": {self.reason}"
+            raise JobCancelled(f"the job {self.id} was cancelled{why}", job_id=self.id, log_tail=self._tail())
         return status == "done" or (self._spec.kind == "endpoint" and self._has_result())
 
     def failure(self) -> JobFailed:

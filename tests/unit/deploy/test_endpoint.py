@@ -106,6 +106,8 @@ def test_wrong_inputs_are_named_before_anything_is_sent(server):
         endpoint.generate(dialog="secret words")
     with pytest.raises(DataError):
         endpoint.generate(dialogue=None)
+    with pytest.raises(ConfigError, match="the input is empty"):
+        endpoint.generate(dialogue=" \n")
     assert server.asked == []
 
 

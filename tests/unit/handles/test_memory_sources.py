@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,29 @@ def test_class_labels_of_hugging_face_become_their_names(make_rows) -> None:
     features = datasets.Features({"x": datasets.Value("string"), "kind": datasets.ClassLabel(names=["no", "yes"])})
     rows = datasets.Dataset.from_dict({"x": ["a", "b"], "kind": [1, 0]}, features=features)
     assert Dataset.load(rows, task=task).table("train").column("kind").to_pylist() == ["yes", "no"]
+
+
+@pytest.mark.parametrize("form", ["dicts", "pandas", "arrow", "hugging_face"])
+def test_a_day_that_comes_as_its_midnight_is_that_day(form) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"due": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]}},
+        "required": ["due"],
+    }
+    task = TaskSpec(
+        name="t",
+        system_prompt="",
+        user_template="{x}",
+        output_schema=schema,
+        output_fields=("due",),
+        input_fields=("x",),
+    )
+    rows = [{"x": "a", "due": datetime(2024, 2, 29)}, {"x": "b", "due": datetime(2024, 3, 1)}]
+    found = Dataset.load(FORMS[form](rows), task=task)
+    assert found.table("train").column("due").to_pylist() == ['"2024-02-29"', '"2024-03-01"']
+    rows[1]["due"] = datetime(2024, 3, 1, 12)
+    with pytest.raises(DataError, match="YYYY-MM-DD"):
+        Dataset.load(FORMS[form](rows), task=task)
 
 
 def test_a_list_of_files_is_one_split(task, make_rows, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_failure_tells_the_reason_the_advice_and_the_end_of_the_log(job):
 
 
 def test_a_cancelled_job_is_told_apart_from_a_failed_one(job):
-    with pytest.raises(JobCancelled, match="it was cancelled"):
+    with pytest.raises(JobCancelled, match=r"was cancelled$"):
         job(states=["cancelled"], reason="it was cancelled").wait()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, time
 from enum import Enum
 from typing import Any, Literal, TypeAlias, cast
 
@@ -79,6 +80,8 @@ class _Output:
         self._may_be_empty = may_be_empty
         self._form: Form = form
         self._takes_null = is_valid(self._schema, None)
+        forms = _forms(self._schema)
+        self._is_a_day = "date" in forms and "date-time" not in forms
 
     def __call__(self, value: Any) -> tuple[str, str]:
         if value is BAD:
@@ -99,6 +102,8 @@ class _Output:
             return MISSING
         if value is MISSING:
             return value
+        if self._is_a_day and isinstance(value, datetime) and value.timetz() == time():
+            value = value.date()  # a frame's column of days has midnights, and Pydantic takes them for a date too
         value = jsonable(value)
         if isinstance(value, str) and self._types and self._types <= {"array", "object", "null"}:
             return _of_json(value)
@@ -164,6 +169,11 @@ class _Output:
         why = what.get(fault.code, "") or fault.detail or "the value is not one that the task's schema allows"
         why += f"; {fault.detail}" if fault.code in what and fault.detail else ""
         return why if place == self._name else f"{place}: {why}"
+
+
+def _forms(schema: Mapping[str, Any]) -> set[Any]:
+    """The formats that a field's schema names, for its one type or for several."""
+    return {branch.get("format") for branch in (schema, *schema.get("anyOf", ()))}
 
 
 def _of_json(text: str) -> Any:
