@@ -16,14 +16,14 @@ def test_mts_dialog_trains_on_csv_files_and_reports_what_leaks(
     folder = shared_dir / "data" / "mts-dialog"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
-    options = ("--data", folder, "--max-rows", "24", "--max-steps", "3", "--out", "out")
+    options = ("--data", folder, "--max-rows", "8", "--max-steps", "2", "--out", "out")
     printed = run_example("mts_dialog.py", *options, cwd=tmp_path)
 
     assert "{'train': 1201, 'validation': 100}" in printed
     assert "2 validation dialogues stand in training as well: validation-4, validation-58" in printed
     assert "RowLedger(1301 rows" in printed, "every row of the two files is accounted for"
     report = st.EvalReport.open(tmp_path / "out" / "report.json")
-    assert report.n == 24
+    assert report.n == 8
     assert report.lineage.split == "validation"
     assert not report.synthetic
     assert {"rouge_l", "base/rouge_l", "perplexity"} <= set(report.metrics)

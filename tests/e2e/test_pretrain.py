@@ -17,11 +17,12 @@ MESSAGES = [{"role": "user", "content": "Repeat: 2024"}, {"role": "assistant", "
 THINK = "<think>\n\n</think>\n\n"
 
 
-@pytest.fixture(scope="module")
-def made(run_example: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pretrain")
-    run_example("pretrain_tiny.py", "--rows", "300", "--max-steps", "3", "--out", "tiny", cwd=folder)
-    return folder / "tiny" / "model"
+@pytest.fixture(scope="session")
+def made(run_example: Callable[..., str], once: Callable[..., Path]) -> Path:
+    def pretrain(folder: Path) -> None:
+        run_example("pretrain_tiny.py", "--rows", "300", "--max-steps", "3", "--out", "tiny", cwd=folder)
+
+    return once("pretrained", pretrain) / "tiny" / "model"
 
 
 def load(folder: Path) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""The quickstart as a script, at reduced size."""
+"""The quickstart as a script, at reduced size. The notebook makes the same calls, and runs each time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import pytest
 
 import soaptune as st
 from tests.e2e.helpers import check_report
@@ -21,6 +23,7 @@ def answers_at(url: str) -> bool:
         return False
 
 
+@pytest.mark.soak
 def test_the_quickstart_leaves_a_report_and_nothing_running(run_example: Callable[..., str], tmp_path: Path) -> None:
     sizes = ("--train", "48", "--test", "8", "--max-steps", "4", "--min-valid", "0")
     printed = run_example("quickstart.py", *sizes, cwd=tmp_path)

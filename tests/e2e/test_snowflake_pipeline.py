@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import soaptune as st
 from examples.snowflake import DIALOGUE, Recipe, walk
-from soaptune.errors import JobFailed
+from soaptune.errors import BackendError, GateError, JobFailed
+from soaptune.handles.ledger import RowLedger
+from soaptune.snowflake.handles.report import read_report_table
 from tests.e2e.helpers import small
 
 if importlib.util.find_spec("fakesnow") is None:
@@ -75,8 +79,47 @@ def nothing_is_left(backend: st.SnowflakeBackend) -> None:
     assert rows(backend, "SHOW TABLES LIKE 'SOAPTUNE%' IN SCHEMA PUBLIC") == []
 
 
+def trained_as_here(backend: st.SnowflakeBackend, data: st.Dataset, folder: Path) -> None:
+    """Whether the training job read the tables, every row, and made the losses that this machine makes of them."""
+    (job,) = (job for job in backend.jobs() if job.spec.kind == "model")
+    left = folder / "left"
+    job.output.get(left)
+    assert {row.id for row in RowLedger.read(left / "ledger.parquet")} == set(data.table("train")["id"].to_pylist())
+    log = "\n".join(job.logs())
+    assert "reading the split train from Snowflake" in log
+    assert not [text for text in data.table("train")["dialogue"].to_pylist() if text[:60] in log]
+
+    here = st.LocalBackend(folder / "runs")
+    spec = st.TrainSpec.preset(RECIPE.preset).replace(max_steps=RECIPE.max_steps)
+    local = st.Trainer(spec=spec).submit(data.copy_to(here), on=here)
+    local.wait(600)
+    found = [losses((place / "metrics.jsonl").read_text(encoding="utf-8")) for place in (left, local.output.path)]
+    assert len(found[0]) == RECIPE.max_steps
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
+def losses(lines: str) -> list[float]:
+    return [row["loss"] for row in map(json.loads, lines.splitlines()) if "loss" in row]
+
+
+def evaluated_and_served_once(backend: st.SnowflakeBackend, account: Any, model: st.Model, report: Any) -> None:
+    """Whether the report's table holds its figures, a gate holds, and what serves already is found."""
+    (job,) = (job for job in backend.jobs() if job.spec.kind == "report")
+    table = read_report_table(backend.schema_ref, job.spec.name)
+    assert {row["METRIC"]: row["VALUE"] for row in table} == {k: m.value for k, m in report.metrics.items()}
+    assert backend.job(job.id).result() == report  # and the table is as it was
+    assert len(read_report_table(backend.schema_ref, job.spec.name)) == len(table)
+
+    deployer = st.Deployer(name="soap-notes", task=st.tasks.SOAP, service=SERVICE)
+    with pytest.raises(GateError, match="schema_valid"):
+        deployer.replace(require=st.Gates(schema_valid=0.99)).run(model, report, on=backend)
+    start = len(account.statements)
+    deployer.run(model, report, on=backend)
+    assert not any("DEPLOY_MODEL" in statement.sql for statement in account.statements[start:])
+
+
 def test_the_walkthrough_makes_one_of_each_and_leaves_nothing_behind(
-    backend: st.SnowflakeBackend, account: Any
+    backend: st.SnowflakeBackend, account: Any, tmp_path: Path
 ) -> None:
     done = walk(backend, RECIPE)
 
@@ -89,7 +132,12 @@ def test_the_walkthrough_makes_one_of_each_and_leaves_nothing_behind(
     text = done.data.table("test").column("dialogue")[0].as_py()
     assert not any(text[:80] in repr((one.sql, one.binds)) for one in account.statements)
 
+    trained_as_here(backend, done.data, tmp_path)
+    evaluated_and_served_once(backend, account, done.model, done.report)
+
     done.endpoint.stop()
+    with pytest.raises(BackendError, match="SOAP_NOTES"):
+        done.endpoint.health()
     nothing_is_left(backend)
     assert services(backend) == []
     # The data, the version in the registry, the report's table and the tracked runs are what was asked for.
@@ -97,6 +145,7 @@ def test_the_walkthrough_makes_one_of_each_and_leaves_nothing_behind(
     assert [row["name"] for row in rows(backend, "SHOW MODELS IN SCHEMA PUBLIC")] == ["SOAP_NOTES"]
 
 
+@pytest.mark.soak
 def test_a_fault_in_each_stage_loses_nothing_and_runs_nothing_twice(backend: st.SnowflakeBackend, account: Any) -> None:
     faults = account.faults
 

@@ -1,4 +1,7 @@
-"""Evaluating and deploying a model on the emulated account: real jobs, a real engine, a service that answers."""
+"""Evaluating and deploying a model that was trained here on the emulated account: real jobs, a service that answers.
+
+The walkthrough does the same with a model that was trained there.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +62,7 @@ def adapter(tmp_path: Path) -> st.Model:
     return st.Model.open(tmp_path / "tuned")
 
 
+@pytest.mark.soak
 def test_a_model_is_evaluated_and_deployed_in_the_account_and_answers(
     account: Any, adapter: st.Model, tmp_path: Path
 ) -> None:
