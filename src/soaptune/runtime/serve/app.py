@@ -61,7 +61,7 @@ def build_app(plan: ServePayload, asker: Asker, *, schema: dict[str, Any]) -> Fa
         The application; its OpenAPI document lies at ``/openapi.json``.
     """
     started = int(time.time())
-    errors: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
+    errors: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "503": {"model": ErrorBody}}
     # No pages for people: FastAPI's load scripts from elsewhere.
     app = FastAPI(title=plan.name, docs_url=None, redoc_url=None, responses=errors)
     _handle_errors(app)
@@ -111,7 +111,15 @@ def build_app(plan: ServePayload, asker: Asker, *, schema: dict[str, Any]) -> Fa
             system_fingerprint=plan.model_fingerprint[:19],
         )
 
+    if plan.server.has_keys:
+        _document_keys(app.openapi())
     return app
+
+
+def _document_keys(document: dict[str, Any]) -> None:
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"key": []}]
+    document["paths"]["/health"]["get"]["security"] = [{}, {"key": []}]
 
 
 def _question(body: ChatRequest, plan: ServePayload, schema: dict[str, Any]) -> GenerationRequest:
