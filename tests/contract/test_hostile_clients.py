@@ -196,7 +196,7 @@ def test_who_hangs_up_is_not_answered(client, endpoint, backend):
     assert sum("answered" in line for line in log(backend, "notes")) - before < 25
 
 
-def test_too_many_that_wait_are_told_when_to_come_again(client):
+def test_too_many_that_wait_learn_when_to_come_again(client):
     with ThreadPoolExecutor(55) as pool:
         replies = list(pool.map(lambda _: ask(client, temperature=1), range(110)))
     turned_away = [reply for reply in replies if reply.status_code != 200]
