@@ -20,6 +20,8 @@ from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["Answerer"]
 
+_WIDER = 4
+"""How many times the characters of its name a token stands for at most: a tokenizer may compose characters."""
 _MOST_SCHEMA = 50_000
 _DEEPEST_SCHEMA = 64
 _KEYWORDS = frozenset(Draft202012Validator.VALIDATORS)
@@ -45,6 +47,8 @@ class Answerer:
         self._engine = engine
         self._spec = spec
         self.schema = spec.output_schema
+        # Texts beyond any doubt are not tokenized: that takes two hundred times their size in memory.
+        self._most_characters = _WIDER * max(map(len, engine.tokenizer.get_vocab()))
         self.shortest = grammar.shortest_answer(engine.tokenizer, self.schema, stop=engine.stop_tokens)
 
     def __call__(self, questions: Sequence[GenerationRequest]) -> list[Completion | Exception]:
@@ -98,6 +102,14 @@ class Answerer:
             return ApiError(
                 400, "invalid_messages", "The model's chat template does not take these turns.", param="messages"
             )
+        longest = self._engine.max_length
+        if len(prompt) > longest * self._most_characters:
+            return ApiError(
+                400,
+                "context_length_exceeded",
+                f"The prompt has {len(prompt):,} characters; the model takes {longest} tokens. Nothing is cut here.",
+                param="messages",
+            )
         tokens = len(tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"])
         needed = 1
         if question.schema is not None:
@@ -107,7 +119,6 @@ class Answerer:
                 needed = grammar.shortest_answer(tokenizer, question.schema, stop=self._engine.stop_tokens)
             except EngineError as error:
                 return _unsupported(_keywords(str(error)))
-        longest = self._engine.max_length
         if tokens + needed > longest:
             return ApiError(
                 400,
