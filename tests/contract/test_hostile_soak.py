@@ -44,17 +44,21 @@ def test_a_crowd_of_a_thousand_does_not_keep_the_good_ones_waiting(endpoint):
 
 
 def test_memory_is_flat_from_one_crowd_to_the_next(endpoint):
-    asyncio.run(measure(endpoint, KEY, clients=500, seconds=20, good=50))
-    before = resident(endpoint.manifest.pid)
-    asyncio.run(measure(endpoint, KEY, clients=500, seconds=20, good=50))
-    assert resident(endpoint.manifest.pid) < before + 30
+    used = []
+    for _ in range(4):
+        asyncio.run(measure(endpoint, KEY, clients=500, seconds=10, good=25))
+        used.append(resident(endpoint.manifest.pid))
+    # Up and down by what the allocator keeps, and not on and on: the last is no higher than those before it.
+    assert used[-1] < max(used[:-1]) + 30, used
 
 
 def test_every_answer_is_one_that_the_description_names(endpoint):
     program = Path(sys.executable).with_name("schemathesis")
     command = [str(program), "run", f"{endpoint.url}/openapi.json", "-H", f"Authorization: Bearer {KEY}"]
-    options = ["--checks", CHECKS, "--max-examples", "60", "--max-time", "60", "--request-timeout", "60", "--seed", "1", "--no-color"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    options = ["--checks", CHECKS, "--max-examples", "60", "--max-time", "60", "--request-timeout", "60"]
+    done = subprocess.run(
+        [*command, *options, "--seed", "1", "--no-color"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
     assert "No issues found" in done.stdout or "passed" in done.stdout
     assert endpoint.health()["status"] == "ok"
