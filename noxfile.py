@@ -48,7 +48,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """What is long by nature, and what only a long run shows; `tests` has a fast part of each."""
-    install(session, ".[all]", groups=("test", "pretrain"))
+    install(session, ".[all]", groups=("soak", "pretrain"))
     session.run("pytest", "--soak", *session.posargs)
 
 

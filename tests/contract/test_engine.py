@@ -216,3 +216,42 @@ def test_pickled_weights_are_refused(model, tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(EngineError):
         load_model(tmp_path)
+
+
+def test_a_row_that_cannot_go_on_leaves_the_others_alone(model, engine):
+    calls = []
+    watch = model.register_forward_hook(lambda *_: calls.append(1))
+    questions = [ask(text, schema={"type": "object"} if number % 2 else None) for number, text in enumerate(TEXTS)]
+    try:
+        alone = engine.generate(questions)
+        usual = len(calls)
+        # A draw from what constrained decoding rules out, at a temperature that no number can be divided by.
+        hot = [ask("hot", temperature=float("inf"), schema={"type": "object"}), ask("cold", temperature=5e-324)]
+        *answers, failed, cold = TransformersEngine(model, engine.tokenizer).generate([*questions, *hot])
+    finally:
+        watch.remove()
+    assert [one.text for one in answers] == [one.text for one in alone]
+    assert failed.finish_reason == "error"
+    assert failed.error is not None
+    assert cold.text == engine.generate([ask("cold")])[0].text
+    assert len(calls) - usual <= usual  # one batch, and nobody was asked again
+
+
+def test_a_schema_that_takes_too_long_leaves_the_others_alone(model, tokenizer):
+    hasty = TransformersEngine(model, tokenizer, schema_seconds=0.0)
+    led, free = hasty.generate([ask("one", schema={"type": "object"}), ask("one")])
+    assert "too complex" in str(led.error)
+    assert free.text == TransformersEngine(model, tokenizer).generate([ask("one")])[0].text
+
+
+def test_an_answer_that_nobody_wants_any_more_is_left_where_it_is(engine):
+    asked = [0] * 3
+
+    def wanted(index):
+        asked[index] += 1
+        return index != 1 or asked[1] < 5
+
+    full = engine.generate([ask(text) for text in TEXTS[:3]])
+    left = engine.generate([ask(text) for text in TEXTS[:3]], wanted=wanted)
+    assert left[1].completion_tokens < full[1].completion_tokens
+    assert (left[0], left[2]) == (full[0], full[2])

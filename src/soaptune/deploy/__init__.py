@@ -2,6 +2,8 @@
 
 from soaptune.deploy.deployer import Deployer
 from soaptune.deploy.gates import Gates
+from soaptune.deploy.keys import hash_api_key
+from soaptune.deploy.server import ServerOptions
 from soaptune.deploy.service import ServiceOptions
 
-__all__ = ["Deployer", "Gates", "ServiceOptions"]
+__all__ = ["Deployer", "Gates", "ServerOptions", "ServiceOptions", "hash_api_key"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Generic, cast
 
 from pydantic import Field
@@ -10,10 +11,12 @@ from typing_extensions import TypeVar
 from soaptune import __version__
 from soaptune.config import TokenVariable
 from soaptune.deploy.gates import Gates
+from soaptune.deploy.keys import key_hashes
 from soaptune.deploy.payload import ServePayload
+from soaptune.deploy.server import ServerOptions
 from soaptune.deploy.service import ServiceOptions
-from soaptune.errors import GateError, JobTimeout, Violation, raise_on_errors
-from soaptune.handles.endpoint import Endpoint, is_loopback_host
+from soaptune.errors import ConfigError, GateError, JobTimeout, Violation, raise_on_errors
+from soaptune.handles.endpoint import API_KEY, Endpoint, is_loopback_host
 from soaptune.handles.model import Model
 from soaptune.handles.report import EvalReport
 from soaptune.jobs.arguments import require_backend, require_capabilities, require_handle
@@ -58,7 +61,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
     """What the model's report must show; None deploys any model."""
 
     host: str = "127.0.0.1"
-    """The address to listen at. The endpoint asks nobody for a key, so that others than loopback are warned of."""
+    """The address to listen at. One that others can reach needs an API key, see `server`."""
 
     port: int = Field(default=0, ge=0, le=65535)
     """The port to listen at; 0 for any that is free."""
@@ -79,6 +82,9 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
     token: TokenVariable | None = None
     """*Name* of the environment variable that holds the hub's token for a gated base model, never the token itself."""
 
+    server: ServerOptions = ServerOptions()
+    """API keys, limits and HTTPS of an endpoint on this machine; Snowflake has its own and takes no notice of it."""
+
     service: ServiceOptions = ServiceOptions()
     """How Snowflake serves the model; other backends take no notice of it."""
 
@@ -86,16 +92,26 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
         """All that is wrong with the options themselves."""
         found = [finding.under("task") for finding in self.task.check()] if self.task is not None else []
         if not is_loopback_host(self.host):
-            found.append(
+            found += self._reachable()
+        return [*found, *self.server.check(), *self.service.check()]
+
+    def _reachable(self) -> list[Violation]:
+        """What is wrong with an endpoint that others can reach."""
+        if not self.server.has_keys:
+            return [
                 Violation(
                     path="host",
-                    code="public-host",
-                    level="warning",
-                    message="Whoever reaches this address can ask the model: the endpoint has no keys.",
-                    hint="Stay on loopback, or put a proxy with authentication in front of it.",
+                    code="public-without-key",
+                    message="Whoever reaches this address could ask the model: the endpoint has no API key.",
+                    hint=f'Set the environment variable {API_KEY} and server=ServerOptions(api_key="{API_KEY}"), or '
+                    "stay on loopback.",
                 )
-            )
-        return found + self.service.check()
+            ]
+        if self.server.tls_certificate is None:
+            message = "Keys and texts go over the network unencrypted."
+            hint = "Give a certificate (tls_certificate, tls_key), or put a proxy with HTTPS in front of it."
+            return [Violation(path="host", code="public-without-tls", level="warning", message=message, hint=hint)]
+        return []
 
     def plan(self, model: Model, report: EvalReport | None = None, *, given: Capabilities) -> Plan:
         """What the step wants, wherever it runs; nothing is read or asked.
@@ -123,6 +139,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
             host=self.host,
             port=self.port,
             max_request_bytes=self.max_request_bytes,
+            server=self.server,
             service=self.service,
             # The job gives up before its submitter does: it alone can drop a service again.
             startup_seconds=0.9 * (self.startup_timeout or given.startup_seconds),
@@ -146,7 +163,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
             needs=Needs(
                 models=(model.base,) if of_hub else (),
                 packages=_packages(model),
-                secrets={"HF_TOKEN": self.token} if self.token else {},
+                secrets=self._secrets(given),
                 memory=() if model.base.is_embedded else (inference_memory(model.base.name),),
             ),
             # The job that makes a service ends by itself, and must not end with its submitter.
@@ -179,7 +196,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
             on: The backend that is to run the job.
         """
         self._require(model, report, on)
-        return [*self._gate_findings(model, report), *self._task_findings(model)]
+        return [*self._gate_findings(model, report), *self._task_findings(model), *self._key_findings(on)]
 
     def submit(
         self, model: Model, report: EvalReport | None = None, *, on: Backend, key: str | None = None
@@ -238,7 +255,24 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
                     f"the endpoint {self.name!r} (job {job.id}) did not answer within {patience:g} s and was "
                     "stopped; a longer startup_timeout gives a large model more time to load"
                 ) from error
+        if self.server.api_key is not None and on.capabilities.endpoints != "service":
+            endpoint.bind_key(self.server.api_key)
         return endpoint.bind(self.task) if self.task is not None else cast("Endpoint[OutT]", endpoint)
+
+    def _secrets(self, given: Capabilities) -> dict[str, str]:
+        secrets = {"HF_TOKEN": self.token} if self.token else {}
+        if self.server.api_key is not None and given.endpoints != "service":
+            secrets[API_KEY] = self.server.api_key
+        return secrets
+
+    def _key_findings(self, on: Backend) -> list[Violation]:
+        if on.capabilities.endpoints == "service":
+            return []
+        try:
+            key_hashes(self.server, os.environ)
+        except ConfigError as error:
+            return [Violation(path="server", code="api-keys", message=f"{error}.")]
+        return []
 
     def _require(self, model: Model, report: EvalReport | None, on: Backend) -> None:
         require_backend(on)

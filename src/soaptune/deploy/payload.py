@@ -8,6 +8,7 @@ from pydantic import Field
 
 from soaptune.common.fingerprint import fingerprint
 from soaptune.config import Config
+from soaptune.deploy.server import ServerOptions
 from soaptune.deploy.service import ServiceOptions
 from soaptune.handles.model_ref import ModelRef
 from soaptune.tasks.spec import TaskSpec
@@ -26,6 +27,8 @@ class ServePayload(Config):
     """The port to listen at; 0 for any that is free."""
     max_request_bytes: int = Field(ge=1)
     """How large the body of a request may be."""
+    server: ServerOptions = ServerOptions()
+    """How clients are treated, for an endpoint that is a process."""
     service: ServiceOptions
     """How to serve, for an endpoint that is a service."""
     startup_seconds: float = Field(gt=0)
@@ -64,7 +67,7 @@ class ServePayload(Config):
     @property
     def version_name(self) -> str:
         """The version's name: made from what is packed, so that a job that is tried again finds what it has logged."""
-        not_packed = {"service", "startup_seconds", "name", "host", "port", "max_request_bytes"}
+        not_packed = {"server", "service", "startup_seconds", "name", "host", "port", "max_request_bytes"}
         packed = self.model_dump(mode="json", exclude=not_packed)
         return "V" + fingerprint({**packed, "engine": self.service.engine.kind}).removeprefix("sha256:")[:12].upper()
 

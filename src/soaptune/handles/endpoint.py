@@ -21,7 +21,10 @@ from soaptune.handles.storage import FolderFiles
 from soaptune.tasks import Task, built_in
 from soaptune.tasks.spec import TaskSpec
 
-__all__ = ["Endpoint", "EndpointManifest", "TypedTask", "is_loopback", "is_loopback_host"]
+__all__ = ["API_KEY", "Endpoint", "EndpointManifest", "TypedTask", "is_api_key", "is_loopback", "is_loopback_host"]
+
+API_KEY = "SOAPTUNE_API_KEY"
+"""The environment variable whose API key is sent to endpoints of this machine."""
 
 OutT = TypeVar("OutT")
 T = TypeVar("T")
@@ -74,7 +77,8 @@ class Endpoint(Generic[OutT]):
     It is a handle: it holds no connection and can be used by several threads. As a context manager it stops the
     endpoint at the end of the block.
 
-    Any OpenAI client works with it too: ``OpenAI(base_url=endpoint.url + "/v1", api_key="none")``.
+    Any OpenAI client works with it too: ``OpenAI(base_url=endpoint.url + "/v1", api_key="none")``, with the API key in
+    place of ``"none"`` where the endpoint has one.
 
     Examples:
         >>> note = endpoint.generate(dialogue="Doctor: ...")  # doctest: +SKIP
@@ -87,6 +91,7 @@ class Endpoint(Generic[OutT]):
         task: TypedTask[OutT] | None = None,
         stop: Callable[[], None] | None = None,
         timeout: float = 600.0,
+        api_key: str | None = None,
     ) -> None:
         """Makes a handle from parts; use `Endpoint.open`, or what a `Deployer` gives.
 
@@ -96,18 +101,23 @@ class Endpoint(Generic[OutT]):
                 whose outputs are dictionaries.
             stop: What ends the endpoint.
             timeout: Seconds that a request may take.
+            api_key: *Name* of the environment variable that holds the endpoint's API key. Without it, that of
+                ``SOAPTUNE_API_KEY`` is sent if the endpoint is on this machine, and none to any other: a manifest
+                cannot choose where a key goes.
         """
         self._manifest = manifest
         self._task = task
         self._stop = stop
         self._timeout = timeout
+        self._api_key = api_key
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Endpoint[Any]:
+    def open(cls, path: str | os.PathLike[str], *, api_key: str | None = None) -> Endpoint[Any]:
         """Opens an endpoint by the folder of its job.
 
         Args:
             path: The job's ``output`` folder, or the job's folder itself.
+            api_key: *Name* of the environment variable that holds the endpoint's API key, as in the constructor.
 
         Returns:
             The handle; nothing is asked yet.
@@ -118,7 +128,7 @@ class Endpoint(Generic[OutT]):
         folder = Path(path).expanduser().resolve()
         if not (folder / MANIFEST).is_file() and (folder / "output" / MANIFEST).is_file():
             folder = folder / "output"
-        return Endpoint[Any](open_manifest(FolderFiles(folder), EndpointManifest))
+        return Endpoint[Any](open_manifest(FolderFiles(folder), EndpointManifest), api_key=api_key)
 
     @property
     def url(self) -> str:
@@ -162,7 +172,7 @@ class Endpoint(Generic[OutT]):
         return self._with_task(task)
 
     def _with_task(self, task: TypedTask[T]) -> Endpoint[T]:
-        return Endpoint(self._manifest, task=task, stop=self._stop, timeout=self._timeout)
+        return Endpoint(self._manifest, task=task, stop=self._stop, timeout=self._timeout, api_key=self._api_key)
 
     def bind_stop(self, stop: Callable[[], None]) -> None:
         """Says what ends the endpoint.
@@ -171,6 +181,14 @@ class Endpoint(Generic[OutT]):
             stop: Called by `stop`; for the endpoint of a job its ``cancel``.
         """
         self._stop = stop
+
+    def bind_key(self, api_key: str) -> None:
+        """Says which key the endpoint is asked with.
+
+        Args:
+            api_key: *Name* of the environment variable that holds it.
+        """
+        self._api_key = api_key
 
     def generate(self, **inputs: Any) -> OutT:
         """Answers one input.
@@ -257,12 +275,15 @@ class Endpoint(Generic[OutT]):
     def _ask(self, method: str, path: str, body: object, *, timeout: float | None = None) -> dict[str, Any]:
         httpx = optional("httpx", extra="serve", what="asking an endpoint")
         local = is_loopback(self.url)
+        headers = self._authorization(local)
+        # Without HTTPS there is nothing to verify, and loading certificates takes its time.
+        verify: Any = httpx.create_ssl_context() if self.url.startswith("https:") else False
         try:
             # No proxy stands between this machine and itself, whatever the environment says.
             with httpx.Client(
-                timeout=httpx.Timeout(timeout or self._timeout, connect=10.0), trust_env=not local, verify=not local
+                timeout=httpx.Timeout(timeout or self._timeout, connect=10.0), trust_env=not local, verify=verify
             ) as client:
-                response = client.request(method, self.url + path, json=body)
+                response = client.request(method, self.url + path, json=body, headers=headers)
         except httpx.HTTPError as error:
             raise BackendError(
                 f"the endpoint {self.model_name!r} at {self.url} does not answer ({type(error).__name__})"
@@ -276,9 +297,28 @@ class Endpoint(Generic[OutT]):
         fault = reply.get("error")
         told = cast("dict[str, Any]", fault) if isinstance(fault, dict) else {}
         message = str(told.get("message") or f"{self.url} answered with status {response.status_code}")
+        if response.status_code == 401:
+            message += f" {self._key_hint(local)}"
         if 400 <= response.status_code < 500:
             raise RequestError(message, status=response.status_code, code=str(told.get("code") or ""))
         raise EngineError(message)
+
+    def _authorization(self, local: bool) -> dict[str, str]:
+        name = self._api_key or (API_KEY if local else None)
+        # A line end at the end of a key is what a file or a shell left there.
+        key = os.environ.get(name, "").partition(",")[0].strip() if name else ""
+        if self._api_key is not None and not key:
+            raise ConfigError(f"the environment variable {self._api_key} with the endpoint's API key is not set")
+        if not key:
+            return {}
+        if not is_api_key(key):
+            raise ConfigError(f"what the environment variable {name} holds is no API key")
+        return {"Authorization": f"Bearer {key}"}
+
+    def _key_hint(self, local: bool) -> str:
+        if self._api_key is not None or local:
+            return f"It was asked with what the environment variable {self._api_key or API_KEY} holds."
+        return "Name the environment variable with its key: Endpoint.open(..., api_key=NAME)."
 
     def __enter__(self) -> Self:
         return self
@@ -288,6 +328,11 @@ class Endpoint(Generic[OutT]):
 
     def __repr__(self) -> str:
         return f"Endpoint({self.model_name!r} at {self.url}, task {self.task.name!r})"
+
+
+def is_api_key(text: str) -> bool:
+    """Whether a text can be an API key: printable ASCII without spaces, which a header can carry as it is."""
+    return bool(text) and all("!" <= letter <= "~" for letter in text)
 
 
 def is_loopback(url: str) -> bool:

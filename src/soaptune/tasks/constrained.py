@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
+from soaptune.errors import ConfigError
 from soaptune.tasks import formats, patterns
 from soaptune.tasks.schema import resolved
 
@@ -40,6 +41,8 @@ _WHY = {
 }
 _LONGEST_LENGTH = 100_000
 _LAYOUT = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
+_MOST_STEPS = 100_000
+"""How many places of a schema are looked at to find its shortest value: references can multiply them without end."""
 
 
 def hard_fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -55,7 +58,7 @@ def hard_fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield from dict.fromkeys(found)
     if not found:
         for field, part in schema.get("properties", {}).items():
-            if field in schema.get("required", ()) and _least(part, schema, ()) == math.inf:
+            if field in schema.get("required", ()) and _Shortest(schema).of(part) == math.inf:
                 yield (
                     field,
                     "no value of it ever ends, since each holds another of its kind",
@@ -226,8 +229,13 @@ def _for_grammar(node: Any, root: Mapping[str, Any]) -> Any:
 
 
 def longest_step(schema: Mapping[str, Any]) -> int:
-    """By about how many characters one token can lengthen the shortest way from a place in an answer to its end."""
-    return 2 * max((math.ceil(_opened(node, schema)) for node in _nodes(schema)), default=2) + 8
+    """By about how many characters one token can lengthen the shortest way from a place in an answer to its end.
+
+    Raises:
+        ConfigError: The references of the schema multiply beyond what can be looked at.
+    """
+    shortest = _Shortest(schema)
+    return 2 * max((math.ceil(_opened(node, shortest)) for node in _nodes(schema)), default=2) + 8
 
 
 def pattern_characters(schema: Mapping[str, Any]) -> str:
@@ -250,45 +258,61 @@ def _nodes(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             open_nodes.extend(cast("list[Any]", node))
 
 
-def _opened(node: Mapping[str, Any], root: Mapping[str, Any]) -> float:
+def _opened(node: Mapping[str, Any], shortest: _Shortest) -> float:
     """The characters that a value needs at most, once it has been begun."""
     texts = pattern_texts(node) if isinstance(node.get("pattern", ""), str) else []
     needed = sum(patterns.need(text) for text in texts if not patterns.problem(text))
-    least = _least(node, root, ())
+    least = shortest.of(node)
     return max(needed + 2, 0 if math.isinf(least) else least)
 
 
-def _least(schema: Any, root: Mapping[str, Any], inside: tuple[str, ...]) -> float:
-    """About the characters of the shortest value; infinite where each value holds another of its kind."""
-    if not isinstance(schema, Mapping):
-        return 2
-    reference = cast("Mapping[str, Any]", schema).get("$ref")
-    if isinstance(reference, str):
-        if reference in inside:
-            return math.inf
-        inside = (*inside, reference)
-    node = resolved(cast("Mapping[str, Any]", schema), root)
-    for keyword in ("anyOf", "oneOf"):
-        if keyword in node:
-            return min((_least(option, root, inside) for option in node[keyword]), default=math.inf)
-    if "enum" in node or "const" in node:
-        values: Sequence[Any] = node.get("enum", [node.get("const")])
-        return min((len(json.dumps(value)) for value in values), default=math.inf)
-    kind = node.get("type")
-    if kind == "array":
-        first: Sequence[Any] = node.get("prefixItems", ())
-        count = max(node.get("minItems", 0) - len(first), 0)
-        each = _least(node.get("items"), root, inside) + 2 if count else 0
-        return 2 + count * each + sum(_least(part, root, inside) + 2 for part in first)
-    if kind == "object":
-        properties: Mapping[str, Any] = node.get("properties", {})
-        fixed = sum(
-            len(json.dumps(name)) + 4 + _least(properties.get(name), root, inside) for name in node.get("required", ())
-        )
-        free = node.get("minProperties", 0)
-        return 2 + fixed + (free * (8 + _least(node.get("additionalProperties"), root, inside)) if free else 0)
-    if kind in ("integer", "number"):
-        bounds = [node[key] for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum") if key in node]
-        return max((len(str(bound)) + 3 for bound in bounds), default=1)
-    texts = [text for text in pattern_texts(node) if not patterns.problem(text)]
-    return 2 + max([node.get("minLength", 0), *(patterns.widths(text)[0] for text in texts)])
+class _Shortest:
+    """Finds the shortest values of one schema and its parts."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._steps = 0
+
+    def of(self, schema: Any, inside: tuple[str, ...] = ()) -> float:
+        """About the characters of the shortest value; infinite where each value holds another of its kind.
+
+        Raises:
+            ConfigError: The references of the schema multiply beyond what can be looked at.
+        """
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            raise ConfigError("the JSON Schema is too large: its references multiply")
+        if not isinstance(schema, Mapping):
+            return 2
+        reference = cast("Mapping[str, Any]", schema).get("$ref")
+        if isinstance(reference, str):
+            if reference in inside:
+                return math.inf
+            inside = (*inside, reference)
+        node = resolved(cast("Mapping[str, Any]", schema), self._root)
+        for keyword in ("anyOf", "oneOf"):
+            if keyword in node:
+                return min((self.of(option, inside) for option in node[keyword]), default=math.inf)
+        if "enum" in node or "const" in node:
+            values: Sequence[Any] = node.get("enum", [node.get("const")])
+            return min((len(json.dumps(value)) for value in values), default=math.inf)
+        kind = node.get("type")
+        if kind == "array":
+            first: Sequence[Any] = node.get("prefixItems", ())
+            count = max(node.get("minItems", 0) - len(first), 0)
+            each = self.of(node.get("items"), inside) + 2 if count else 0
+            return 2 + count * each + sum(self.of(part, inside) + 2 for part in first)
+        if kind == "object":
+            properties: Mapping[str, Any] = node.get("properties", {})
+            fixed = sum(
+                len(json.dumps(name)) + 4 + self.of(properties.get(name), inside) for name in node.get("required", ())
+            )
+            free = node.get("minProperties", 0)
+            return 2 + fixed + (free * (8 + self.of(node.get("additionalProperties"), inside)) if free else 0)
+        if kind in ("integer", "number"):
+            bounds = [
+                node[key] for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum") if key in node
+            ]
+            return max((len(str(bound)) + 3 for bound in bounds), default=1)
+        texts = [text for text in pattern_texts(node) if not patterns.problem(text)]
+        return 2 + max([node.get("minLength", 0), *(patterns.widths(text)[0] for text in texts)])

@@ -84,6 +84,56 @@ def test_who_has_left_is_not_answered():
     batcher.close()
 
 
+def test_who_leaves_makes_room_at_once():
+    go = threading.Event()
+    batcher = Batcher(lambda questions: go.wait(5) and questions, size=1, waiting=2)
+    first = batcher.ask(0)
+    time.sleep(0.05)
+    leaving = [batcher.ask(1), batcher.ask(2)]
+    with pytest.raises(Overloaded) as caught:
+        batcher.ask(3)
+    assert caught.value.seconds >= 1
+    assert leaving[0].cancel()
+    stays = batcher.ask(3)
+    go.set()
+    assert [first.result(5), leaving[1].result(5), stays.result(5)] == [0, 2, 3]
+    batcher.close()
+
+
+def test_a_batch_that_fails_is_not_tried_one_by_one():
+    sizes, go = [], threading.Event()
+
+    def answer(questions):
+        go.wait(5)
+        sizes.append(len(questions))
+        if 0 in questions:
+            raise SystemError
+        return questions
+
+    batcher = Batcher(answer, size=16, window=0.2)
+    futures = [batcher.ask(number) for number in range(16)]
+    go.set()
+    assert [future.result(5) for future in futures[1:]] == list(range(1, 16))
+    assert len(sizes) == 9  # the whole, and two halves at each of four levels
+    batcher.close()
+
+
+def test_what_is_no_exception_does_not_end_the_answering():
+    class Panic(BaseException):
+        pass
+
+    def answer(questions):
+        if 0 in questions:
+            raise Panic
+        return questions
+
+    batcher = Batcher(answer)
+    with pytest.raises(RuntimeError, match="Panic"):
+        batcher.ask(0).result(5)
+    assert batcher.ask(1).result(5) == 1
+    batcher.close()
+
+
 def test_closing_answers_what_waits():
     batcher = Batcher(lambda questions: questions, window=0.1)
     futures = [batcher.ask(number) for number in range(3)]

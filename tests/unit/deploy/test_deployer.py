@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from soaptune import __version__, tiny
 from soaptune.common.files import write_json
-from soaptune.deploy import Deployer, Gates
+from soaptune.deploy import Deployer, Gates, ServerOptions
 from soaptune.deploy.service import ServiceOptions
 from soaptune.errors import CheckFailed, ConfigError, DataError, GateError, JobTimeout
 from soaptune.handles.endpoint import Endpoint, EndpointManifest
@@ -86,7 +86,7 @@ def test_the_job_says_all_that_the_server_needs(model):
     assert spec.inputs == {"model": Folder(path=str(model.path))}
     plan = json.loads(spec.files["step.json"])
     assert list(plan["task"]["output_schema"]["properties"]) == ["S", "O", "A", "P"]
-    assert {name: plan[name] for name in plan if name not in ("task", "service")} == {
+    assert {name: plan[name] for name in plan if name not in ("task", "service", "server")} == {
         "name": "soap-notes",
         "host": "127.0.0.1",
         "port": 8080,
@@ -103,6 +103,7 @@ def test_the_job_says_all_that_the_server_needs(model):
         "startup_seconds": 540.0,
     }
     assert ServiceOptions.model_validate(plan["service"]) == ServiceOptions()
+    assert ServerOptions.model_validate(plan["server"]) == ServerOptions()
     assert "llguidance" in spec.files["requirements.txt"]
 
 
@@ -178,11 +179,11 @@ def test_another_task_than_the_learned_one_is_refused(model):
         Deployer(name="x", task=BOOKINGS).submit(model, on=backend)
 
 
-def test_an_address_beyond_loopback_is_warned_of():
+def test_an_address_beyond_loopback_is_refused_without_a_key():
     assert Deployer(name="x").check() == []
     assert Deployer(name="x", host="::1").check() == []
     assert Deployer(name="x", host="localhost").check() == []
-    assert codes(Deployer(name="x", host="0.0.0.0").check()) == [("host", "public-host", "warning")]
+    assert codes(Deployer(name="x", host="0.0.0.0").check()) == [("host", "public-without-key", "error")]
 
 
 @pytest.mark.parametrize(
@@ -252,3 +253,13 @@ def test_what_does_not_start_in_time_is_stopped(model):
     with pytest.raises(JobTimeout, match="startup_timeout"):
         Deployer(name="x", startup_timeout=0.01).run(model, on=Elsewhere(job_made=job))
     assert job.cancelled
+
+
+def test_keys_travel_as_secrets_by_their_name_and_not_to_a_service(model, monkeypatch):
+    step = Deployer(name="x", server=ServerOptions(api_key="MY_KEYS"))
+    assert step.compile(model, on=Elsewhere()).secrets == {"SOAPTUNE_API_KEY": "MY_KEYS"}
+    assert step.compile(model, on=Elsewhere(ACCOUNT)).secrets == {}
+    monkeypatch.delenv("MY_KEYS", raising=False)
+    assert codes(step.preflight(model, on=Elsewhere())) == [("server", "api-keys", "error")]
+    monkeypatch.setenv("MY_KEYS", "a-key-that-is-long-enough")
+    assert step.preflight(model, on=Elsewhere()) == []

@@ -12,12 +12,15 @@ from typing import Any, cast
 
 import torch
 
+from soaptune.errors import EngineError
 from soaptune.runtime.engines.attention import growing_cache
 
 __all__ = ["Constraint", "Row", "decode"]
 
 _COMPACT_AT = 0.25
 """The share of rows that must be done before the others are moved together."""
+_GREEDY_BELOW = 1e-5
+"""A temperature below this draws the likeliest token, which logits divided by it could no longer name."""
 
 
 @dataclass
@@ -32,6 +35,8 @@ class Row:
         answer: Token ids of the answer so far, its end token included.
         stopped: Whether the answer has its end token.
         closed: Whether a constraint led the answer to its end because its tokens ran out.
+        error: Why the answer cannot be given; a row's fault is its own, and the others of its batch go on.
+        wanted: Says whether somebody still waits for the answer; a row leaves the batch when nobody does.
     """
 
     prompt: list[int]
@@ -41,11 +46,15 @@ class Row:
     answer: list[int] = field(default_factory=list[int])
     stopped: bool = False
     closed: bool = False
+    error: EngineError | None = None
+    wanted: Callable[[], bool] | None = None
 
     @property
     def done(self) -> bool:
         """Whether nothing more is to be generated."""
-        return self.stopped or len(self.answer) >= self.limit
+        if self.stopped or self.error is not None or len(self.answer) >= self.limit:
+            return True
+        return self.wanted is not None and not self.wanted()
 
 
 Constraint = Callable[[Sequence[Row], torch.Tensor], torch.Tensor]
@@ -126,7 +135,10 @@ def decode(
 def _choose(rows: Sequence[Row], logits: torch.Tensor) -> torch.Tensor:
     chosen = logits.argmax(-1)
     for index, row in enumerate(rows):
-        if row.temperature > 0:
-            shares = torch.softmax(logits[index] / row.temperature, -1).cpu()
-            chosen[index] = torch.multinomial(shares, 1, generator=row.generator)[0]
+        if row.temperature > _GREEDY_BELOW and row.error is None:
+            try:
+                shares = torch.softmax(logits[index] / row.temperature, -1).cpu()
+                chosen[index] = torch.multinomial(shares, 1, generator=row.generator)[0]
+            except RuntimeError:
+                row.error = EngineError("no token can be drawn at this temperature")
     return chosen

@@ -11,15 +11,15 @@ import json
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
 
 import torch
-from llguidance import LLMatcher
+from llguidance import LLMatcher, LLParserLimits
 from llguidance.hf import from_tokenizer
 
-from soaptune.errors import EngineError
+from soaptune.errors import ConfigError, EngineError
 from soaptune.runtime.engines.json_cursor import Cursor
 from soaptune.runtime.engines.way_out import Hints, Vocabulary, way_to_end
 from soaptune.tasks.constrained import longest_step, pattern_characters, with_layout
@@ -43,8 +43,19 @@ class _Grammar:
     """By how many tokens one token can lengthen the way to the end."""
     hints: Hints
     """What helps to find the end of an answer."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Of the matcher, which two threads must not use at once."""
+
+    def begin(self) -> LLMatcher:
+        """A matcher of one's own at the start."""
+        with self.lock:
+            return self.start.deep_copy()
 
 
+_LIMITS = LLParserLimits(verbose_errors=False)
+"""The library's own limits on the time and memory of a grammar; its errors would show parts of the answer."""
+_READABLE_ERRORS = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
+"""What the walks through a schema raise when it is none."""
 _lock = threading.Lock()
 _vocabularies: weakref.WeakKeyDictionary[Any, dict[tuple[int, ...], Vocabulary]] = weakref.WeakKeyDictionary()
 
@@ -216,9 +227,7 @@ def logits_processor(
         EngineError: The tokenizer is not a fast one, or llguidance cannot follow the schema.
     """
     vocabulary, grammar = _prepared(tokenizer, schema, stop)
-    with _lock:  # a matcher must not be used by two threads at once
-        copies = [grammar.start.deep_copy() for _ in range(batch)]
-    return Processor([_Row(vocabulary, grammar, copy, limit) for copy in copies])
+    return Processor([_Row(vocabulary, grammar, grammar.begin(), limit) for _ in range(batch)])
 
 
 def shortest_answer(tokenizer: Any, schema: Mapping[str, Any], *, stop: Iterable[int] | None = None) -> int:
@@ -241,8 +250,17 @@ def _prepared(tokenizer: Any, schema: Mapping[str, Any], stop: Iterable[int] | N
         known = _vocabularies.setdefault(tokenizer, {})
         if ends not in known:
             known[ends] = _vocabulary(tokenizer, ends)
+        vocabulary = known[ends]
+    try:
         # As text, not sorted: the order of the fields counts.
-        return known[ends], _compiled(known[ends], json.dumps(schema))
+        text = json.dumps(schema)
+    except _READABLE_ERRORS as error:
+        raise EngineError("the JSON Schema is not JSON") from error
+    # Not under the lock: a schema that takes long must not hold up the answers to others.
+    made = _compiled(vocabulary, text)
+    if isinstance(made, str):
+        raise EngineError(made)
+    return vocabulary, made
 
 
 def _vocabulary(tokenizer: Any, stop: tuple[int, ...]) -> Vocabulary:
@@ -253,23 +271,30 @@ def _vocabulary(tokenizer: Any, stop: tuple[int, ...]) -> Vocabulary:
     return Vocabulary(tokens, stop, tokens.vocab_size)
 
 
-@lru_cache(maxsize=64)
-def _compiled(vocabulary: Vocabulary, schema: str) -> _Grammar:
+@lru_cache(maxsize=32)
+def _compiled(vocabulary: Vocabulary, schema: str) -> _Grammar | str:
+    """The grammar, or what is wrong with the schema: that is remembered as well, since it can take as long to find."""
     try:
         # What Python's json writes and JSON does not have, such as NaN, is refused here.
-        parsed = json.loads(schema, parse_constant=_no_json)
-        grammar = LLMatcher.grammar_from_json_schema(json.dumps(with_layout(parsed)))
-    except ValueError as error:
-        raise EngineError("the JSON Schema is not JSON") from error
-    start = LLMatcher(vocabulary.tokens, grammar, log_level=0)
+        payload = json.loads(schema, parse_constant=_no_json)
+        for_library = json.dumps(with_layout(payload))
+        step, letters = longest_step(payload), pattern_characters(payload)
+    except ConfigError as error:
+        return str(error)
+    except _READABLE_ERRORS:
+        return "the JSON Schema is not JSON, or something in it is not of the type that it must be"
+    try:
+        grammar = LLMatcher.grammar_from_json_schema(for_library)
+    except ValueError:
+        return "the JSON Schema is not JSON that the grammar library can read"
+    start = LLMatcher(vocabulary.tokens, grammar, log_level=0, limits=_LIMITS)
     if start.is_error():
-        raise EngineError(f"llguidance cannot follow the JSON Schema: {start.get_error().splitlines()[0]}")
-    needed = pattern_characters(parsed)
-    hints = Hints(tuple(vocabulary.characters[text] for text in needed if text in vocabulary.characters))
+        return f"llguidance cannot follow the JSON Schema: {start.get_error().splitlines()[0]}"
+    hints = Hints(tuple(vocabulary.characters[text] for text in letters if text in vocabulary.characters))
     shortest = way_to_end(vocabulary, start.deep_copy(), Cursor(), hints)
     if shortest is None:
-        raise EngineError("no answer can be found that fits the JSON Schema")
-    return _Grammar(start, tuple(shortest), longest_step(parsed), hints)
+        return "no answer can be found that fits the JSON Schema"
+    return _Grammar(start, tuple(shortest), step, hints)
 
 
 def _no_json(_: str) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,26 @@ class TransformersEngine:
         tokenizer: Its tokenizer, with a chat template.
         batch_size: How many prompts are answered together at most.
         batch_tokens: How many tokens a batch's prompts and answers may have together, padding included. Bounds memory.
+        schema_seconds: How much computing time an answer's schema may take; None for as much as it takes.
 
     Raises:
         EngineError: The tokenizer's chat template ends an answer with no token.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, batch_size: int = 32, batch_tokens: int = 65_536) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        batch_size: int = 32,
+        batch_tokens: int = 65_536,
+        schema_seconds: float | None = None,
+    ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._batch_size = batch_size
         self._batch_tokens = batch_tokens
+        self._schema_seconds = schema_seconds
         self._stop = _stop_tokens(model, tokenizer)
         if getattr(model.config, "_attn_implementation", "") == "sdpa":
             model.set_attn_implementation(ATTENTION)
@@ -96,12 +107,22 @@ class TransformersEngine:
         )
 
     def generate(
-        self, requests: Sequence[GenerationRequest], *, on_progress: OnProgress | None = None
+        self,
+        requests: Sequence[GenerationRequest],
+        *,
+        on_progress: OnProgress | None = None,
+        wanted: Callable[[int], bool] | None = None,
     ) -> list[Completion]:
         """Answers requests, see `soaptune.engines.Engine.generate`.
 
         An answer has at most `max_tokens` tokens, or as many as the model's length leaves behind the prompt; one that
         was cut there, or with a schema led to its end before, has the finish reason ``"length"``.
+
+        Args:
+            requests: The requests.
+            on_progress: As in `soaptune.engines.Engine.generate`.
+            wanted: Says of a request by its index whether its answer is still wanted. It is asked at each token, and
+                the answer of one that is no longer wanted stays as it is then.
 
         Raises:
             ConfigError: The chat template cannot render a request's messages.
@@ -113,6 +134,7 @@ class TransformersEngine:
             try:
                 self._refuse(request, len(prompt))
                 row = self._row(request, prompt)
+                row.wanted = None if wanted is None else partial(wanted, index)
                 if request.schema is not None:
                     grammars[index] = processor(self._tokenizer, request.schema, limit=row.limit, stop=self._stop)
                 rows[index] = row
@@ -135,7 +157,9 @@ class TransformersEngine:
                 group,
                 stop=self._stop,
                 pad=self._tokenizer.pad_token_id or 0,
-                constrain=constraint(group, [grammars.pop(index, None) for index in batch]),
+                constrain=constraint(
+                    group, [grammars.pop(index, None) for index in batch], seconds=self._schema_seconds
+                ),
                 on_done=advance,
             )
             done.update(zip(batch, self._completions(group), strict=True))
@@ -189,10 +213,13 @@ class TransformersEngine:
             skip_special_tokens=False,
             clean_up_tokenization_spaces=False,
         )
-        return [
-            Completion(text, len(row.prompt), len(row.answer), "stop" if row.stopped and not row.closed else "length")
-            for row, text in zip(rows, texts, strict=True)
-        ]
+        return [_completion(row, text) for row, text in zip(rows, texts, strict=True)]
+
+
+def _completion(row: Row, text: str) -> Completion:
+    if row.error is not None:
+        return Completion("", len(row.prompt), len(row.answer), "error", error=row.error)
+    return Completion(text, len(row.prompt), len(row.answer), "stop" if row.stopped and not row.closed else "length")
 
 
 def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

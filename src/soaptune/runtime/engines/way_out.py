@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ _NUMBER_ENDS = ("}", "]", ",")
 _FILLERS = ("a", "0", "A", " ", "-", ".")
 """Characters of which a text is lengthened first that is too short to end."""
 _LONGEST_WAY = 8_192
+_SECONDS = 2.0
+"""How much computing time the search of a way may take; what is found at all is found in a small part of it."""
 _SHORT_FILL = 32
 _LONGEST_FILL = 4_096
 _REMEMBERED = 4_096
@@ -80,10 +83,11 @@ def way_to_end(vocabulary: Vocabulary, matcher: LLMatcher, cursor: Cursor, hints
         hints: What is known of the schema.
     """
     way: list[int] = []
-    while len(way) < _LONGEST_WAY and not matcher.is_error():
+    end = time.thread_time() + _SECONDS
+    while len(way) < _LONGEST_WAY and not matcher.is_error() and time.thread_time() < end:
         if matcher.is_accepting():
             return [*way, vocabulary.stop[0]]
-        tokens = matcher.compute_ff_tokens() or _next(vocabulary, matcher, cursor, hints)
+        tokens = matcher.compute_ff_tokens() or _next(vocabulary, matcher, cursor, hints, end)
         if not tokens or not matcher.consume_tokens(tokens):
             return None
         cursor.feed(vocabulary.tokens.decode_bytes(tokens))
@@ -91,13 +95,13 @@ def way_to_end(vocabulary: Vocabulary, matcher: LLMatcher, cursor: Cursor, hints
     return None
 
 
-def _next(vocabulary: Vocabulary, matcher: LLMatcher, cursor: Cursor, hints: Hints) -> list[int]:
+def _next(vocabulary: Vocabulary, matcher: LLMatcher, cursor: Cursor, hints: Hints, until: float) -> list[int]:
     """The next tokens of the way, where several are possible."""
     quote = vocabulary.characters['"']
     if cursor.string is not None:
-        return _reach(vocabulary, matcher, _Goal(vocabulary, (quote,), cursor), hints)
+        return _reach(vocabulary, matcher, _Goal(vocabulary, (quote,), cursor), hints, until)
     if cursor.number:
-        return _reach(vocabulary, matcher, _Goal(vocabulary, vocabulary.number_ends, cursor), hints)
+        return _reach(vocabulary, matcher, _Goal(vocabulary, vocabulary.number_ends, cursor), hints, until)
     for token in vocabulary.structure:
         if matcher.validate_tokens([token]) == 1:
             return [token]
@@ -122,7 +126,7 @@ class _Goal:
         return next((end for end in self._ends if matcher.validate_tokens([*last, end]) == wanted), None)
 
 
-def _reach(vocabulary: Vocabulary, matcher: LLMatcher, goal: _Goal, hints: Hints) -> list[int]:
+def _reach(vocabulary: Vocabulary, matcher: LLMatcher, goal: _Goal, hints: Hints, until: float) -> list[int]:
     """The tokens up to and with the one that ends a string or a number; empty when none are found."""
     end = goal.end([], matcher)
     if end is not None:
@@ -136,21 +140,21 @@ def _reach(vocabulary: Vocabulary, matcher: LLMatcher, goal: _Goal, hints: Hints
             return [*known, end]
     fillers = [vocabulary.characters[text] for text in _FILLERS if text in vocabulary.characters]
     found = (
-        _filled(matcher, goal, fillers, _SHORT_FILL)
-        or _searched(vocabulary, matcher, goal, hints)
-        or _filled(matcher, goal, fillers, _LONGEST_FILL)
+        _filled(matcher, goal, fillers, _SHORT_FILL, until)
+        or _searched(vocabulary, matcher, goal, hints, until)
+        or _filled(matcher, goal, fillers, _LONGEST_FILL, until)
     )
     if len(hints.found) < _REMEMBERED:
         hints.found[place] = found[:-1]
     return found
 
 
-def _filled(matcher: LLMatcher, goal: _Goal, fillers: Sequence[int], most: int) -> list[int]:
+def _filled(matcher: LLMatcher, goal: _Goal, fillers: Sequence[int], most: int, until: float) -> list[int]:
     """Tries one character over and over."""
     live = [(filler, matcher.deep_copy()) for filler in fillers]
     for count in range(1, most + 1):
         live = [(filler, state) for filler, state in live if state.validate_tokens([filler]) == 1]
-        if not live:
+        if not live or time.thread_time() > until:
             break
         for filler, state in live:
             state.consume_token(filler)
@@ -185,12 +189,14 @@ class _Text:
         return -len(set(self.came)), len(self.came), -self.run
 
 
-def _searched(vocabulary: Vocabulary, matcher: LLMatcher, goal: _Goal, hints: Hints) -> list[int]:
+def _searched(vocabulary: Vocabulary, matcher: LLMatcher, goal: _Goal, hints: Hints, until: float) -> list[int]:
     """Goes through the texts by their length. Of those of one length that came the same way, one is enough."""
     level = [_Text([], matcher, (matcher.compute_logit_bias(),))]
     for _ in range(_DEEPEST):
         following: dict[tuple[tuple[bytes, ...], int], _Text] = {}
         for text in level:
+            if time.thread_time() > until:
+                return []
             choices = _choices(vocabulary, text.state, text.came[-1], hints)
             for token in choices:
                 end = goal.end(text.path, text.state, [token])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import time
@@ -16,8 +15,9 @@ from starlette.exceptions import HTTPException
 
 from soaptune.config import sentence
 from soaptune.deploy.payload import ServePayload
-from soaptune.engines import Completion, GenerationRequest
-from soaptune.runtime.serve.batching import Batcher, Overloaded
+from soaptune.engines import GenerationRequest
+from soaptune.runtime.serve.asking import Asker
+from soaptune.runtime.serve.limits import ALLOWANCE
 from soaptune.runtime.serve.surface import (
     ApiError,
     ChatCompletion,
@@ -49,29 +49,29 @@ _TELLING = frozenset(
 """Pydantic's errors whose messages say what is expected; some of the others quote what was given."""
 
 
-def build_app(
-    plan: ServePayload, batcher: Batcher[GenerationRequest, Completion], *, schema: dict[str, Any]
-) -> FastAPI:
+def build_app(plan: ServePayload, asker: Asker, *, schema: dict[str, Any]) -> FastAPI:
     """Makes the application.
 
     Args:
         plan: What is served.
-        batcher: Answers questions.
+        asker: Answers questions.
         schema: The JSON Schema of an answer to a request that does not bring its own.
 
     Returns:
         The application; its OpenAPI document lies at ``/openapi.json``.
     """
     started = int(time.time())
-    errors: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
+    errors: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "503": {"model": ErrorBody}}
     # No pages for people: FastAPI's load scripts from elsewhere.
     app = FastAPI(title=plan.name, docs_url=None, redoc_url=None, responses=errors)
     _handle_errors(app)
 
-    @app.get("/health")
-    async def health() -> Health:  # pyright: ignore[reportUnusedFunction]
-        if not batcher.alive:
+    @app.get("/health", response_model_exclude_none=True)
+    async def health(request: Request) -> Health:  # pyright: ignore[reportUnusedFunction]
+        if not asker.alive:
             raise ApiError(503, "engine_failed", "The engine has ended.")
+        if request.scope[ALLOWANCE] is None:
+            return Health(status="ok")
         return Health(status="ok", model=plan.name, model_fingerprint=plan.model_fingerprint, synthetic=plan.synthetic)
 
     @app.get("/v1/models")
@@ -79,17 +79,14 @@ def build_app(
         return ModelList(data=[ModelCard(id=plan.name, created=started)])
 
     @app.post("/v1/chat/completions")
-    async def chat(body: ChatRequest) -> ChatCompletion:  # pyright: ignore[reportUnusedFunction]
+    async def chat(body: ChatRequest, request: Request) -> ChatCompletion:  # pyright: ignore[reportUnusedFunction]
         refuse_unsupported(body)
         if body.model != plan.name:
             message = f"There is no such model here; this server has {plan.name!r}."
             raise ApiError(404, "model_not_found", message, param="model")
         begin = time.monotonic()
-        try:
-            future = batcher.ask(_question(body, plan, schema))
-        except Overloaded:
-            raise ApiError(503, "overloaded", "Too many requests wait; try again later.") from None
-        completion = await asyncio.wrap_future(future)
+        completion = await asker.ask(_question(body, plan, schema))
+        request.scope[ALLOWANCE].used(completion.prompt_tokens + completion.completion_tokens)
         _log.info(
             "answered: %d tokens in, %d out, %.2f s",
             completion.prompt_tokens,
@@ -114,7 +111,15 @@ def build_app(
             system_fingerprint=plan.model_fingerprint[:19],
         )
 
+    if plan.server.has_keys:
+        _document_keys(app.openapi())
     return app
+
+
+def _document_keys(document: dict[str, Any]) -> None:
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"key": []}]
+    document["paths"]["/health"]["get"]["security"] = [{}, {"key": []}]
 
 
 def _question(body: ChatRequest, plan: ServePayload, schema: dict[str, Any]) -> GenerationRequest:
@@ -150,7 +155,7 @@ def _conversation(messages: Sequence[ChatMessage], system_prompt: str) -> list[d
 def _handle_errors(app: FastAPI) -> None:
     async def refused(_: Request, error: Exception) -> JSONResponse:
         fault = cast("ApiError", error)
-        return JSONResponse(fault.body(), fault.status)
+        return JSONResponse(fault.body(), fault.status, headers=fault.headers())
 
     async def unreadable(request: Request, error: Exception) -> JSONResponse:
         fault = _validation_fault(cast("RequestValidationError", error), request.headers.get("content-type", ""))

@@ -1,12 +1,13 @@
 """Batching: requests that wait while others are answered are answered together, by one thread.
 
 A library would bring a server of its own; all that is needed here is a queue and a thread, since the engine itself
-sorts, pads and drops rows.
+sorts, pads and drops rows. What nobody waits for any more leaves the queue at once.
 """
 
 from __future__ import annotations
 
-import queue
+import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,9 +19,20 @@ __all__ = ["Batcher", "Overloaded"]
 Q = TypeVar("Q")
 R = TypeVar("R")
 
+_LONGEST_PAUSE = 60
+"""Seconds after which who was turned away should try again at the latest."""
+
 
 class Overloaded(Exception):
-    """More requests wait already than may."""
+    """More requests wait already than may.
+
+    Attributes:
+        seconds: About how long it takes to answer those that wait.
+    """
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class Batcher(Generic[Q, R]):
@@ -28,7 +40,7 @@ class Batcher(Generic[Q, R]):
 
     Args:
         answer: Answers a batch: for each question its answer, or the exception that its asker gets. When it raises,
-            the questions of the batch are tried one by one, so that one cannot spoil the answers of the others.
+            the halves of the batch are tried by themselves, so that one cannot spoil the answers of the others.
         size: How many questions are answered together at most.
         window: Seconds to wait for company after the first question; short, since a batch that runs is a wait itself.
         waiting: How many questions may wait.
@@ -45,7 +57,11 @@ class Batcher(Generic[Q, R]):
         self._answer = answer
         self._size = size
         self._window = window
-        self._queue: queue.Queue[tuple[Q, Future[R]] | None] = queue.Queue(waiting)
+        self._limit = waiting
+        self._waiting: dict[Future[R], Q] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._pace = 0.0  # seconds of the last batch
         # A daemon, so that a batch that runs cannot keep a process alive that is asked to end.
         self._thread = threading.Thread(target=self._work, name="answering", daemon=True)
         self._thread.start()
@@ -59,58 +75,62 @@ class Batcher(Generic[Q, R]):
         """Puts a question into the queue.
 
         Returns:
-            A future of its answer.
+            A future of its answer. Cancelling it while it waits takes the question out of the queue.
 
         Raises:
             Overloaded: Too many questions wait.
         """
         future: Future[R] = Future()
-        try:
-            self._queue.put_nowait((question, future))
-        except queue.Full:
-            raise Overloaded from None
+        with self._changed:
+            if len(self._waiting) >= self._limit:
+                batches = len(self._waiting) / self._size
+                raise Overloaded(min(_LONGEST_PAUSE, max(1, math.ceil(batches * self._pace))))
+            self._waiting[future] = question
+            self._changed.notify()
+        future.add_done_callback(self._drop)
         return future
 
     def close(self) -> None:
         """Ends the thread after the questions that wait now."""
-        self._queue.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         self._thread.join()
 
+    def _drop(self, future: Future[R]) -> None:
+        with self._changed:
+            self._waiting.pop(future, None)
+
     def _work(self) -> None:
-        while True:
-            first = self._queue.get()
-            if first is None:
-                return
-            batch = [first]
-            last = self._gather(batch)
-            asked = [(question, future) for question, future in batch if future.set_running_or_notify_cancel()]
+        while batch := self._next_batch():
+            begin = time.monotonic()
+            asked = [(question, future) for future, question in batch if future.set_running_or_notify_cancel()]
             for (_, future), result in zip(asked, self._results([question for question, _ in asked]), strict=True):
                 if isinstance(result, Exception):
                     future.set_exception(result)
                 else:
                     future.set_result(result)
-            if last:
-                return
+            self._pace = time.monotonic() - begin
 
-    def _gather(self, batch: list[tuple[Q, Future[R]]]) -> bool:
-        """Adds what comes within the window; True when the thread is to end after this batch."""
-        end = time.monotonic() + self._window
-        while len(batch) < self._size:
-            try:
-                item = self._queue.get(timeout=max(0.0, end - time.monotonic()))
-            except queue.Empty:
-                return False
-            if item is None:
-                return True
-            batch.append(item)
-        return False
+    def _next_batch(self) -> list[tuple[Future[R], Q]]:
+        """Waits for questions, and a moment for their company; empty when the thread is to end."""
+        with self._changed:
+            taken: list[tuple[Future[R], Q]] = []
+            while not taken and (self._waiting or not self._closed):
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                self._changed.wait_for(lambda: len(self._waiting) >= self._size or self._closed, self._window)
+                taken = list(itertools.islice(self._waiting.items(), self._size))
+            for future, _ in taken:
+                del self._waiting[future]
+            return taken
 
     def _results(self, questions: list[Q]) -> list[R | Exception]:
         if not questions:
             return []
         try:
             return list(self._answer(questions))
-        except Exception as error:  # whatever it is, somebody waits for an answer
+        except BaseException as error:  # a panic in Rust is no Exception, and somebody waits for an answer
             if len(questions) == 1:
-                return [error]
-        return [result for question in questions for result in self._results([question])]
+                return [error if isinstance(error, Exception) else RuntimeError(type(error).__name__)]
+        half = len(questions) // 2
+        return [*self._results(questions[:half]), *self._results(questions[half:])]

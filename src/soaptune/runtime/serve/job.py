@@ -10,14 +10,15 @@ import logging
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import uvicorn
 
 from soaptune.common.files import MANIFEST, write_json
 from soaptune.deploy.payload import ServePayload
-from soaptune.engines import Completion, GenerationRequest
-from soaptune.errors import BackendError, DataError, EngineError
+from soaptune.engines import GenerationRequest
+from soaptune.errors import DataError, EngineError
 from soaptune.handles.endpoint import EndpointManifest
 from soaptune.handles.folder_model import FolderModel, open_model
 from soaptune.jobs.place import Place
@@ -26,14 +27,15 @@ from soaptune.runtime.engines.transformers import TransformersEngine
 from soaptune.runtime.inputs import MODEL
 from soaptune.runtime.serve.answering import Answerer
 from soaptune.runtime.serve.app import build_app
-from soaptune.runtime.serve.batching import Batcher
+from soaptune.runtime.serve.asking import Asker
 from soaptune.runtime.serve.limits import Guard
+from soaptune.runtime.serve.listening import access_to, check_tls, listen, url_of, uvicorn_config
 from soaptune.tasks import rendering
 
 __all__ = ["serve"]
 
-_BACKLOG = 2_048
-_DRAIN_SECONDS = 10
+_SCHEMA_SECONDS = 5.0
+_SWITCH_SECONDS = 0.001
 _WARM_UP_TOKENS = 8
 
 
@@ -50,6 +52,7 @@ def serve(plan: ServePayload, place: Place, output: Path) -> str:
 
     Raises:
         BackendError: The address cannot be listened at.
+        ConfigError: There is no API key where one is needed; a file of keys or for HTTPS cannot be read.
         DataError: The model is not the one that the plan is for.
         EngineError: The model cannot be loaded or cannot answer.
     """
@@ -59,13 +62,20 @@ def serve(plan: ServePayload, place: Place, output: Path) -> str:
     if model.fingerprint != plan.model_fingerprint:
         raise DataError("the model is not the one that this endpoint was planned for")
     # Before the model is loaded, which can take minutes.
-    listener = _listen(plan.host, plan.port)
+    listener = listen(plan.host, plan.port)
+    access = access_to(plan, listener)
+    check_tls(plan.server)
     answerer = Answerer(_load(plan, model), plan.task)
     _warm_up(plan, answerer)
-    batcher: Batcher[GenerationRequest, Completion] = Batcher(answerer)
-    app = Guard(build_app(plan, batcher, schema=answerer.schema), max_bytes=plan.max_request_bytes)
+    asker = Asker(answerer, waiting=plan.server.max_waiting)
+    app = Guard(
+        build_app(plan, asker, schema=answerer.schema),
+        access,
+        max_bytes=plan.max_request_bytes,
+        seconds=plan.server.request_timeout,
+    )
     manifest = EndpointManifest(
-        url=_url(plan.host, listener),
+        url=url_of(plan, listener),
         name=plan.name,
         task=plan.task,
         model_fingerprint=plan.model_fingerprint,
@@ -77,8 +87,10 @@ def serve(plan: ServePayload, place: Place, output: Path) -> str:
     # uvicorn ends well on these signals and then sends them to the process again, which must not die of them.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _outlive)
-    asyncio.run(_run(app, listener, manifest, output))
-    batcher.close()
+    # Threads that compute and this one take turns more often, so that neither waits long for the other.
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    asyncio.run(_run(uvicorn_config(app, plan.server), listener, manifest, output))
+    asker.close()
     return f"{plan.name} was stopped"
 
 
@@ -86,16 +98,7 @@ def _outlive(_number: int, _frame: object) -> None:
     """Does nothing."""
 
 
-async def _run(app: Guard, listener: socket.socket, manifest: EndpointManifest, output: Path) -> None:
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,  # a path can hold text
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-    )
+async def _run(config: uvicorn.Config, listener: socket.socket, manifest: EndpointManifest, output: Path) -> None:
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
@@ -108,8 +111,8 @@ async def _run(app: Guard, listener: socket.socket, manifest: EndpointManifest, 
 
 def _load(plan: ServePayload, model: FolderModel) -> TransformersEngine:
     if plan.base is None:
-        return TransformersEngine(*load_model(model.weights))
-    return TransformersEngine(*load_model(model.weights, base=plan.base, merge=True))
+        return TransformersEngine(*load_model(model.weights), schema_seconds=_SCHEMA_SECONDS)
+    return TransformersEngine(*load_model(model.weights, base=plan.base, merge=True), schema_seconds=_SCHEMA_SECONDS)
 
 
 def _warm_up(plan: ServePayload, answerer: Answerer) -> None:
@@ -123,23 +126,3 @@ def _warm_up(plan: ServePayload, answerer: Answerer) -> None:
     (result,) = answerer([question])
     if isinstance(result, Exception):
         raise EngineError(f"the model cannot be served: {result}") from result
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        if os.name == "posix":  # elsewhere it would let two programs listen at one port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        raise BackendError(f"cannot listen at {host}, port {port}: {error.strerror or error}") from error
-    return listener
-
-
-def _url(host: str, listener: socket.socket) -> str:
-    # Nobody can connect to "every address"; this machine reaches itself at the first.
-    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    port = int(listener.getsockname()[1])
-    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
 
 __all__ = [
     "ApiError",
@@ -57,13 +57,17 @@ class ApiError(Exception):
         status: The HTTP status code.
         code: A stable word for the reason.
         param: The field of the request at fault, or None.
+        retry_after: Seconds after which it may be worth while to try again, or None.
     """
 
-    def __init__(self, status: int, code: str, message: str, *, param: str | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, *, param: str | None = None, retry_after: int | None = None
+    ) -> None:
         super().__init__(status, code, message)  # what a pickle makes it from again
         self.status = status
         self.code = code
         self.param = param
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         return self.args[2]
@@ -73,6 +77,11 @@ class ApiError(Exception):
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         error = ErrorDetail(message=str(self), type=kind, param=self.param, code=self.code)
         return ErrorBody(error=error).model_dump()
+
+    def headers(self) -> dict[str, str]:
+        """The headers that belong to the error."""
+        found = {"www-authenticate": "Bearer"} if self.status == 401 else {}
+        return found if self.retry_after is None else {**found, "retry-after": str(self.retry_after)}
 
 
 def _is_text(value: str) -> str:
@@ -157,7 +166,7 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
     model: str
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Annotated[list[ChatMessage], FailFast()] = Field(min_length=1, max_length=1_024)
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -240,12 +249,12 @@ class ModelList(BaseModel):
 
 
 class Health(BaseModel):
-    """The response of ``GET /health``."""
+    """The response of ``GET /health``; without a key where one is needed, only that the engine works."""
 
-    status: Literal["ok", "failed"]
-    model: str
-    model_fingerprint: str
-    synthetic: bool
+    status: Literal["ok"]
+    model: str | None = None
+    model_fingerprint: str | None = None
+    synthetic: bool | None = None
 
 
 class ErrorDetail(BaseModel):
