@@ -85,6 +85,16 @@ def vllm(folder, local, program=STAND_IN, **options):
     )
 
 
+@pytest.fixture(scope="module")
+def running(base, local, tmp_path_factory):  # noqa: F811
+    """An engine whose server goes on from one test to the next, and the folder of the server's notes."""
+    folder = tmp_path_factory.mktemp("notes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STAND_IN_NOTES", str(folder))
+        with vllm(base, local) as engine:
+            yield engine, folder
+
+
 def questions(**options):
     said = ["who pays?", "what does Bob say to the patient?", "that"]
     return [GenerationRequest([{"role": "user", "content": text}], 24, **options) for text in said]
@@ -127,11 +137,10 @@ def test_it_answers_as_the_engine_in_process_and_leaves_no_process(base, local, 
     assert all((body["temperature"], body["ignore_eos"]) == (0, True) for body in bodies)
 
 
-def test_a_schema_is_passed_on_as_vllm_wants_it(base, local, notes):  # noqa: F811
-    with vllm(base, local) as engine:
-        engine.generate(questions(schema=SCHEMA)[:1])
-    (line,) = (notes / "bodies.jsonl").read_text().splitlines()
-    body = json.loads(line)
+def test_a_schema_is_passed_on_as_vllm_wants_it(base, running):  # noqa: F811
+    engine, notes = running
+    engine.generate(questions(schema=SCHEMA)[:1])
+    body = json.loads((notes / "bodies.jsonl").read_text().splitlines()[-1])
     assert body["structured_outputs"] == {"json": with_layout(SCHEMA)}
     assert body["ignore_eos"] is False
     command, names = json.loads((notes / "command").read_text())
@@ -141,26 +150,26 @@ def test_a_schema_is_passed_on_as_vllm_wants_it(base, local, notes):  # noqa: F8
     assert not {"PYTHONPATH", "HF_TOKEN"} & set(names)
 
 
-def test_what_it_answers_is_valid_for_the_class_and_written_as_in_training(base, local, notes):  # noqa: F811
+def test_what_it_answers_is_valid_for_the_class_and_written_as_in_training(local, running):
     schema = VISIT.spec().output_schema
     requests = [GenerationRequest(one.messages, 120, schema=schema) for one in questions()]
-    with vllm(base, local) as engine:
-        found = engine.generate(requests)
+    found = running[0].generate(requests)
     assert [(one.finish_reason, one.error) for one in found] == [("stop", None)] * 3
     for one in found:
         assert VISIT.answer(VISIT.parse(one.text)) == one.text
     assert [one.text for one in found] == [one.text for one in local.generate(requests)]
 
 
-def test_one_refused_request_does_not_fail_the_others(base, local, notes):  # noqa: F811
+def test_one_refused_request_does_not_fail_the_others(running):
+    engine, notes = running
     requests = questions()
-    with vllm(base, local) as engine:
-        (notes / "refuse").write_text(json.dumps(engine._prompts(requests)[1]))
-        found = engine.generate(requests)
-        assert [one.finish_reason == "error" for one in found] == [False, True, False]
-        assert "HTTP 400" in str(found[1].error)
-        with pytest.raises(EngineError, match="none of the 1 requests"):
-            engine.generate(requests[1:2])
+    (notes / "refuse").write_text(json.dumps(engine._prompts(requests)[1]))
+    found = engine.generate(requests)
+    assert [one.finish_reason == "error" for one in found] == [False, True, False]
+    assert "HTTP 400" in str(found[1].error)
+    with pytest.raises(EngineError, match="none of the 1 requests"):
+        engine.generate(requests[1:2])
+    (notes / "refuse").unlink()
 
 
 def test_a_server_that_dies_is_told_at_once(base, local, notes):  # noqa: F811
@@ -194,6 +203,7 @@ def test_a_server_that_is_never_ready_is_given_up_and_ended(base, local, tmp_pat
     assert ended(int(note.read_text()))
 
 
+@pytest.mark.soak  # the guard's own tests are the fast part
 def test_the_server_ends_when_who_started_it_is_killed(base, notes):  # noqa: F811
     code = (
         "import sys, time\n"

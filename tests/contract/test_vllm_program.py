@@ -68,6 +68,7 @@ def test_it_is_installed_once_into_an_environment_of_its_own(index, tmp_path):
     assert find_vllm(("vllm",), "vllm-stand-in==1.0", cache=cache) == (program,)
 
 
+@pytest.mark.soak
 def test_what_cannot_be_installed_says_why_and_is_tried_again(index, tmp_path):
     cache = tmp_path / "cache"
     with pytest.raises(EngineError, match=r"(?s)vllm-stand-in==1.0 could not be installed: .*No matching distribution"):
@@ -76,6 +77,7 @@ def test_what_cannot_be_installed_says_why_and_is_tried_again(index, tmp_path):
     assert find_vllm(("vllm",), "vllm-stand-in==1.0", cache=cache)
 
 
+@pytest.mark.soak
 def test_a_package_without_the_program_is_refused(index, tmp_path):
     wheel(index, program=False)
     with pytest.raises(EngineError, match="has no program 'vllm'"):
