@@ -106,11 +106,9 @@ def test_no_text_of_a_row_stands_in_a_log(runs: Runs) -> None:
         assert not [line for line in spoken if line in log]
 
 
-def test_another_process_gets_the_model_back_by_the_job_s_id(
-    runs: Runs, backend: st.LocalBackend, tmp_path: Path
-) -> None:
+def test_another_process_gets_the_model_back_by_the_job_s_id(runs: Runs, tmp_path: Path) -> None:
     code = "import sys, soaptune as st; print(st.LocalBackend(sys.argv[1]).job(sys.argv[2]).result().fingerprint)"
-    done = python("-c", code, backend.root, runs.lora.job.id, cwd=tmp_path)
+    done = python("-c", code, runs.lora.job.stage.parents[1], runs.lora.job.id, cwd=tmp_path)
     assert done.stdout.strip() == runs.lora.model.fingerprint, done.stderr
 
 
