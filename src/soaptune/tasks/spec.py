@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol, cast, runtime_checkable
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 from typing_extensions import Self
 
 from soaptune.common.fingerprint import fingerprint
@@ -16,7 +16,7 @@ from soaptune.tasks.canonical import canonical, canonical_fields, jsonable
 from soaptune.tasks.hooks import given_hooks
 from soaptune.tasks.schema import resolved
 
-__all__ = ["RESERVED_COLUMNS", "HasSpec", "TaskSpec", "as_spec", "json_types"]
+__all__ = ["RESERVED_COLUMNS", "HasSpec", "TaskSpec", "as_spec", "json_types", "not_a_task"]
 
 RESERVED_COLUMNS = ("id", "facts", "group")
 """Columns of a dataset that are not the task's; no field of a task may have one of these names."""
@@ -205,8 +205,6 @@ def as_spec(task: TaskSpec | HasSpec) -> TaskSpec:
     if isinstance(task, TaskSpec):
         return task
     if isinstance(task, type) or not callable(getattr(task, "spec", None)):
-        from soaptune.tasks.task import not_a_task
-
         raise ConfigError(f"task= is no task: {not_a_task(task)}")
     return task.spec()
 
@@ -228,3 +226,20 @@ def json_types(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 
         return set(cast("list[str]", kind))
     values: list[Any] = [schema["const"]] if "const" in schema else list(schema.get("enum", ()))
     return {_TYPES[type(value)] for value in values} or {"any"}
+
+
+def not_a_task(value: object) -> str:
+    """What to say of something that is given for a task.
+
+    Args:
+        value: What was given.
+    """
+    kind = cast("type[Any]", value) if isinstance(value, type) else type(None)
+    if callable(getattr(kind, "spec", None)):
+        return (
+            f"this is the class {kind.__name__}; a task is made by Task(name=..., system_prompt=..., output=..., ...)"
+        )
+    if issubclass(kind, BaseModel):
+        return f"{kind.__name__} is the class of an answer; a task is Task(output={kind.__name__}, name=..., ...)"
+    what = "class" if kind is value else type(value).__name__
+    return f"a Task is expected, such as st.tasks.SOAP or Task(name=..., ...), and this is a {what}"

@@ -17,14 +17,14 @@ from soaptune.tasks import checks, parsing, rendering
 from soaptune.tasks.canonical import jsonable
 from soaptune.tasks.hooks import Hooks, given_hooks
 from soaptune.tasks.schema import answer_schema
-from soaptune.tasks.spec import TaskSpec
+from soaptune.tasks.spec import TaskSpec, not_a_task
 from soaptune.tasks.validation import Fault, names_of
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic.json_schema import JsonSchemaValue
 
-__all__ = ["Task", "not_a_task"]
+__all__ = ["Task"]
 
 OutT = TypeVar("OutT")
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -323,21 +323,6 @@ def _schema_of(output: type[BaseModel]) -> dict[str, Any]:
         return answer_schema(given)
     except (PydanticUserError, NameError) as error:
         raise ConfigError(f"{given.__name__} has no JSON Schema: {str(error).splitlines()[0]}") from error
-
-
-def not_a_task(value: object) -> str:
-    """What to say of something that is given for a task.
-
-    Args:
-        value: What was given.
-    """
-    kind = cast("type[Any]", value) if isinstance(value, type) else type(None)
-    if issubclass(kind, Task):
-        return "this is the class Task; a task is made by Task(name=..., system_prompt=..., output=..., ...)"
-    if issubclass(kind, BaseModel):
-        return f"{kind.__name__} is the class of an answer; a task is Task(output={kind.__name__}, name=..., ...)"
-    what = "class" if kind is value else type(value).__name__
-    return f"a Task is expected, such as st.tasks.SOAP or Task(name=..., ...), and this is a {what}"
 
 
 def _code(kind: str) -> str:
