@@ -178,9 +178,9 @@ class LocalBackend:
         from filelock import FileLock
 
         record = self._record(key)
-        record.parent.mkdir(parents=True, exist_ok=True)
+        files.private_folder(record.parent)
         # Held until the supervisor is there: another process with the same key waits, and then finds the job.
-        with FileLock(str(record) + ".lock"):
+        with FileLock(str(record) + ".lock", mode=0o600):
             if not record.is_file():
                 job_id = self._new_id(spec)
                 # Before anything starts: who submits again after a crash in between finds this id and goes on with it.
@@ -305,21 +305,20 @@ class LocalBackend:
 
     def _write(self, spec: JobSpec, stage: Path) -> None:
         for folder in ("app", "inputs", "output", "cache"):
-            (stage / folder).mkdir(parents=True)
+            files.private_folder(stage / folder)
         for name, text in spec.files.items():
             files.write_text(stage / "app" / name, text)
         for name, place in spec.places.items():
             link = stage / "inputs" / name
-            link.parent.mkdir(exist_ok=True)
+            files.private_folder(link.parent)
             if isinstance(place, Folder):
                 link.symlink_to(Path(place.path).expanduser().absolute(), target_is_directory=True)
         for name, key in spec.keeps.items():
             kept = self._kept(name, key)
-            # What jobs leave there is as private as the data that they read.
-            kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (stage / "keeps").mkdir(exist_ok=True)
+            files.private_folder(kept)
+            files.private_folder(stage / "keeps")
             (stage / "keeps" / name).symlink_to(kept, target_is_directory=True)
-        (stage / "log.txt").touch()
+        (stage / "log.txt").touch(mode=0o600)
         write_state(stage, "pending")
         # The last of all: a folder without it is not a job yet.
         files.write_json(stage / _SPEC_FILE, spec.model_dump(mode="json"))

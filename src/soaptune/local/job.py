@@ -117,7 +117,7 @@ class LocalJob(Job[Any]):
         """
         if self._state()["state"] in ENDED:
             return
-        (self._stage / CANCEL_FILE).touch()
+        (self._stage / CANCEL_FILE).touch(mode=0o600)
         begun = time.monotonic()
         signalled: int | None = None
         # The command's grace, and then ours for the supervisor to clear up.
