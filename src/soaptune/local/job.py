@@ -137,6 +137,12 @@ class LocalJob(Job[Any]):
         if self.status not in ENDED:
             raise BackendError(f"the job {self.id} does not stop; its supervisor is process {signalled}")
 
+    def delete(self, *, dry_run: bool = False) -> list[str]:
+        """Removes the job and what it has made; see `soaptune.jobs.job.Job.delete`."""
+        from soaptune.local.cleanup import cleanup
+
+        return cleanup(self._stage.parent.parent, jobs={self.id}, dry_run=dry_run)
+
     def _tail(self) -> list[str]:
         with self._log() as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _END_OF_FILE))
