@@ -2,16 +2,21 @@
 
 Everything that soaptune leaves on disk goes through this module. A file is written beside its place and moved there
 once it is complete; a folder is finished when it holds a ``manifest.json``, which is always moved in last.
+
+What is written holds text from people's records, so it is for its owner alone, whatever the umask: folders get mode
+0700 and files 0600 as they are made, and not only afterwards. Folders that are there already keep their mode. An
+export, which is made to be handed on, is the one exception: it follows the umask.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +26,9 @@ __all__ = [
     "MANIFEST",
     "atomic_dir",
     "cache_folder",
+    "copy_folder",
     "parse_json",
+    "private_folder",
     "read_json",
     "write_bytes",
     "write_json",
@@ -31,9 +38,15 @@ __all__ = [
 MANIFEST = "manifest.json"
 """The file that makes a folder a finished one."""
 
+_OWN_FOLDER, _OWN_FILE = 0o700, 0o600
+
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.tmp")
+
+
+def _own_file(path: str, flags: int) -> int:
+    return os.open(path, flags, _OWN_FILE)
 
 
 def _sync(path: Path) -> None:
@@ -50,6 +63,46 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def private_folder(path: str | Path) -> Path:
+    """Makes a folder, and those above it that are missing, for their owner alone.
+
+    Args:
+        path: The folder; one that is there already is left as it is.
+
+    Returns:
+        The folder.
+    """
+    folder = Path(path)
+    # `mkdir(parents=True)` gives its mode to the last folder only.
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=_OWN_FOLDER, exist_ok=True)
+    if not missing:
+        folder.mkdir(exist_ok=True)  # says so where it is a file
+    return folder
+
+
+def copy_folder(source: str | Path, target: str | Path) -> Path:
+    """Copies a folder for its owner alone, whatever the modes in the source. Links are followed.
+
+    Args:
+        source: The folder.
+        target: Where to; made when it is not there. Files of the same name are replaced.
+
+    Returns:
+        The target.
+    """
+    folder = private_folder(target)
+    for entry in sorted(Path(source).iterdir()):
+        place = folder / entry.name
+        if entry.is_dir():
+            copy_folder(entry, place)
+        else:
+            place.touch(mode=_OWN_FILE)  # before there is anything in it
+            shutil.copyfile(entry, place)
+    return folder
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Writes a file so that no reader ever sees a part of it. Missing parent folders are made.
 
@@ -58,10 +111,10 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         data: The whole content.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(target.parent)
     temporary = _beside(target)
     try:
-        with temporary.open("xb") as stream:
+        with open(temporary, "xb", opener=_own_file) as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -141,8 +194,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "soaptune"
 
 
-@contextmanager
-def atomic_dir(path: str | Path) -> Generator[Path, None, None]:
+@contextlib.contextmanager
+def atomic_dir(path: str | Path, *, shared: bool = False) -> Generator[Path, None, None]:
     """A folder that appears under its name only when it is complete.
 
     Yields a new, empty folder beside ``path``. When the block ends well, the folder becomes ``path``; when ``path``
@@ -151,6 +204,7 @@ def atomic_dir(path: str | Path) -> Generator[Path, None, None]:
 
     Args:
         path: The folder to make. Missing parent folders are made.
+        shared: Whether it is made for others too, so that the modes of its files are those that the umask gives.
 
     Yields:
         The folder to write into.
@@ -160,22 +214,44 @@ def atomic_dir(path: str | Path) -> Generator[Path, None, None]:
     """
     target = Path(path).absolute()
     _refuse_finished(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if shared:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(target.parent)
     temporary = _beside(target)
-    temporary.mkdir()
+    # Nobody else gets into it while it is being filled, whatever the modes of what lies in it.
+    temporary.mkdir(mode=_OWN_FOLDER)
+    mask = _umask() if shared else 0o077
     try:
         yield temporary
         for entry in sorted(temporary.rglob("*")):
             if not entry.is_symlink():
+                _set_mode(entry, (0o777 if entry.is_dir() else 0o666) & ~mask)
                 _sync(entry)
         _refuse_finished(target)
         if target.exists():
             _move_entries(temporary, target)
         else:
+            _set_mode(temporary, 0o777 & ~mask)
             temporary.rename(target)
         _sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _set_mode(entry: Path, mode: int) -> None:
+    if stat.S_IMODE(entry.stat().st_mode) != mode:
+        with contextlib.suppress(OSError):  # a file system without modes, such as a mounted stage
+            entry.chmod(mode)
+
+
+def _umask() -> int:
+    """The process's umask. It can only be read by setting it, so a program with threads reads it from the system."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("Umask:")).split()[1], 8)
+    mask = os.umask(0o077)  # macOS: a file that another thread makes in this moment is private
+    os.umask(mask)
+    return mask
 
 
 def _refuse_finished(target: Path) -> None:

@@ -17,6 +17,7 @@ from soaptune.common.lazy import optional
 from soaptune.common.wording import did_you_mean
 from soaptune.errors import DataError
 from soaptune.handles.dataset_manifest import DatasetManifest
+from soaptune.handles.deletion import Deletion, Holder, copies_on, refuse_while_read
 from soaptune.handles.ledger import RowLedger
 from soaptune.handles.location import Location, Receiver, copied
 from soaptune.handles.operations import DatasetOperations
@@ -187,6 +188,26 @@ class Dataset(DatasetOperations, ABC):
             DataError: The folder holds something else, or the rows are not those that the manifest lists.
         """
 
+    def delete(self, *, on: Holder, dry_run: bool = False) -> Deletion:
+        """Removes the dataset, and names what still holds its text: jobs, their caches and results, copies.
+
+        Copies that you have made yourself elsewhere are not known.
+
+        Args:
+            on: The backend whose jobs may hold copies.
+            dry_run: Whether to list what would be removed, and leave it.
+
+        Returns:
+            What was removed, and what still holds the text, with how to remove that.
+
+        Raises:
+            BackendError: A running job reads it, or the account refuses.
+            DataError: It cannot be removed, or soaptune did not write it.
+        """
+        copies = copies_on(on, self)
+        refuse_while_read(copies)
+        return Deletion(removed=tuple(self._remove(dry_run=dry_run)), copies=tuple(copies))
+
     @property
     def manifest(self) -> DatasetManifest:
         """The content of its ``manifest.json``."""
@@ -308,6 +329,10 @@ class Dataset(DatasetOperations, ABC):
         Raises:
             DataError: There is no such split or column, or its file cannot be read.
         """
+
+    @abstractmethod
+    def _remove(self, *, dry_run: bool) -> list[str]:
+        """Removes the rows first and the manifest last; what is gone already is no error."""
 
     @abstractmethod
     def _columns(self, split: str) -> list[str]:

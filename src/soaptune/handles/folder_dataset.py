@@ -7,6 +7,7 @@ written is never changed.
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -95,6 +96,21 @@ class FolderDataset(InFolder, Dataset):
             field: sum(1 for value in table.column(field).to_pylist() if value is None or not value.strip())
             for field in fields
         }
+
+    def _remove(self, *, dry_run: bool) -> list[str]:
+        names = [*(f"{split}.parquet" for split in self.splits), "ledger.parquet", MANIFEST]
+        # A name with a path in it would lead out of the folder.
+        found = [file for name in names if (file := self._path / name).parent == self._path and os.path.lexists(file)]
+        try:
+            for file in [] if dry_run else found:
+                file.unlink()
+            if not dry_run and not any(self._path.iterdir()):
+                self._path.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise DataError(f"{self._path} cannot be removed: {error.strerror}; delete() again goes on") from error
+        return [str(file) for file in found]
 
     def _file(self, split: str) -> Path:
         self._check_split(split)

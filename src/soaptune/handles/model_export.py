@@ -31,7 +31,7 @@ def export_model(weights: Path, manifest: ModelManifest, target: Path) -> Path:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(f"{target} is not empty; export a model to a new folder")
     inner = "adapter" if manifest.method == "lora" else "."
-    with atomic_dir(target) as folder:
+    with atomic_dir(target, shared=True) as folder:
         copy_model_files(weights, folder / inner)
         write_text(folder / "README.md", model_card(manifest))
         write_json(folder / MANIFEST, manifest.replace(weights=inner).model_dump(mode="json"))

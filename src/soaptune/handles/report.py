@@ -150,7 +150,7 @@ class EvalReport(Config):
             The file.
         """
         file = Path(path).absolute()
-        file.parent.mkdir(parents=True, exist_ok=True)
+        files.private_folder(file.parent)
         table = self.predictions_path
         copy = self if table is None else self.replace(predictions=os.path.relpath(table, file.parent))
         files.write_json(file, copy.model_dump(mode="json"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from soaptune.common.files import copy_folder
 from soaptune.errors import DataError
 
 __all__ = ["Files", "FolderFiles"]
@@ -96,9 +97,7 @@ class FolderFiles(Files):
 
     def get(self, target: str | Path) -> object:
         """See `Files.get`."""
-        import shutil
-
-        return shutil.copytree(self._folder, target, dirs_exist_ok=True)
+        return copy_folder(self._folder, target)
 
     def __repr__(self) -> str:
         return f"FolderFiles({self.location!r})"

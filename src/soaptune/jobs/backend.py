@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any, Protocol
 
 from soaptune.errors import Violation
+from soaptune.handles.deletion import Copy
 from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.estimate import Estimate
 from soaptune.jobs.job import Job
@@ -94,6 +97,37 @@ class Backend(Protocol):
 
     def jobs(self) -> list[Job[Any]]:
         """All jobs of this backend, the newest first."""
+        ...
+
+    def cleanup(
+        self,
+        older_than: timedelta | float | None = None,
+        *,
+        jobs: Iterable[str] | None = None,
+        dry_run: bool = False,
+    ) -> list[str]:
+        """Removes jobs that have ended, with their results. Jobs that run, what they read, and kept folders stay.
+
+        Args:
+            older_than: Only what was submitted longer ago than this; seconds, when it is a number.
+            jobs: Only these, by id.
+            dry_run: Whether to list what would be removed, and leave it.
+
+        Returns:
+            What was removed.
+
+        Raises:
+            ConfigError: ``older_than`` is negative.
+            BackendError: Something could not be removed, or a job that is named still runs or is needed.
+        """
+        ...
+
+    def copies_of(self, data: Any) -> list[Copy]:
+        """What jobs of this backend hold of a dataset's text; see ``dataset.delete``.
+
+        Args:
+            data: A `Dataset`.
+        """
         ...
 
     def receive(self, handle: Any) -> Any:

@@ -110,6 +110,20 @@ class Job(ABC, Generic[T]):
     def cancel(self) -> None:
         """Stops the job with everything that it has started. Does nothing to a job that has ended."""
 
+    @abstractmethod
+    def delete(self, *, dry_run: bool = False) -> list[str]:
+        """Removes the job with its log and everything that it has made, also the dataset or the model that it left.
+
+        Args:
+            dry_run: Whether to list what would be removed, and leave it.
+
+        Returns:
+            What was removed; empty when there is nothing any more.
+
+        Raises:
+            BackendError: It has not ended, another job needs what it made, or something could not be removed.
+        """
+
     def sync(self) -> bool:
         """Writes how the job has ended to the backend's tracker, where the job could not do so itself.
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
-import importlib.util
 import os
 import re
 import secrets
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
-from datetime import datetime, timezone
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from soaptune.common import files
 from soaptune.errors import BackendError, ConfigError, DataError, JobNotFound, SoaptuneError, Violation
 from soaptune.handles import open_handle
+from soaptune.handles.deletion import Copy
 from soaptune.handles.location import Folder
 from soaptune.jobs.arguments import require_spec
 from soaptune.jobs.capabilities import Capabilities
@@ -28,11 +28,11 @@ from soaptune.jobs.job import Job
 from soaptune.jobs.lower import lowered
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.plan import Plan
-from soaptune.jobs.requirements import EXTRA_OF
 from soaptune.jobs.spec import JobSpec
 from soaptune.local.environment import command_line, environment, program_path
 from soaptune.local.job import LocalJob
 from soaptune.local.machine import detect
+from soaptune.local.missing import missing
 from soaptune.local.states import write_state
 from soaptune.local.supervisor import ALREADY_SUPERVISED
 from soaptune.local.supervisor import command as supervisor_command
@@ -137,7 +137,7 @@ class LocalBackend:
             if not Path(folder).expanduser().is_dir()
         ]
         needs = spec.needs or Needs()
-        found += [*self.capabilities.unmet(needs), *_missing(needs)]
+        found += [*self.capabilities.unmet(needs), *missing(needs)]
         try:
             program_path(spec)
         except SoaptuneError as error:
@@ -178,9 +178,9 @@ class LocalBackend:
         from filelock import FileLock
 
         record = self._record(key)
-        record.parent.mkdir(parents=True, exist_ok=True)
+        files.private_folder(record.parent)
         # Held until the supervisor is there: another process with the same key waits, and then finds the job.
-        with FileLock(str(record) + ".lock"):
+        with FileLock(str(record) + ".lock", mode=0o600):
             if not record.is_file():
                 job_id = self._new_id(spec)
                 # Before anything starts: who submits again after a crash in between finds this id and goes on with it.
@@ -246,6 +246,37 @@ class LocalBackend:
         folder = self._root / "copies" / handle.fingerprint.removeprefix("sha256:")[:16]
         return open_handle(folder) if (folder / files.MANIFEST).is_file() else handle.download(folder)
 
+    def cleanup(
+        self,
+        older_than: timedelta | float | None = None,
+        *,
+        jobs: Iterable[str] | None = None,
+        dry_run: bool = False,
+    ) -> list[str]:
+        """Removes jobs that have ended, with their results; see `soaptune.local.cleanup.cleanup`.
+
+        Args:
+            older_than: Only what was submitted longer ago than this; seconds, when it is a number.
+            jobs: Only these, by id.
+            dry_run: Whether to list what would be removed, and leave it.
+
+        Returns:
+            What was removed.
+
+        Raises:
+            BackendError: Something could not be removed, or a job that is named still runs or is needed.
+        """
+        from soaptune.local.cleanup import cleanup
+
+        chosen = None if jobs is None else {self.job(one).id for one in jobs}
+        return cleanup(self._root, older_than=older_than, jobs=chosen, dry_run=dry_run)
+
+    def copies_of(self, data: Any) -> list[Copy]:
+        """What jobs of this backend hold of a dataset's text; see `soaptune.Dataset.delete`."""
+        from soaptune.local.copies import copies_of
+
+        return copies_of(data, self._root)
+
     def __repr__(self) -> str:
         return f"LocalBackend({str(self._root)!r})"
 
@@ -305,21 +336,20 @@ class LocalBackend:
 
     def _write(self, spec: JobSpec, stage: Path) -> None:
         for folder in ("app", "inputs", "output", "cache"):
-            (stage / folder).mkdir(parents=True)
+            files.private_folder(stage / folder)
         for name, text in spec.files.items():
             files.write_text(stage / "app" / name, text)
         for name, place in spec.places.items():
             link = stage / "inputs" / name
-            link.parent.mkdir(exist_ok=True)
+            files.private_folder(link.parent)
             if isinstance(place, Folder):
                 link.symlink_to(Path(place.path).expanduser().absolute(), target_is_directory=True)
         for name, key in spec.keeps.items():
             kept = self._kept(name, key)
-            # What jobs leave there is as private as the data that they read.
-            kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (stage / "keeps").mkdir(exist_ok=True)
+            files.private_folder(kept)
+            files.private_folder(stage / "keeps")
             (stage / "keeps" / name).symlink_to(kept, target_is_directory=True)
-        (stage / "log.txt").touch()
+        (stage / "log.txt").touch(mode=0o600)
         write_state(stage, "pending")
         # The last of all: a folder without it is not a job yet.
         files.write_json(stage / _SPEC_FILE, spec.model_dump(mode="json"))
@@ -350,37 +380,6 @@ def _reap_supervisor(supervisor: subprocess.Popen[bytes], job: LocalJob) -> None
     if supervisor.wait() not in (0, ALREADY_SUPERVISED):
         with contextlib.suppress(SoaptuneError, OSError):
             _ = job.status  # it was killed: looking at the job ends at once what is left of it
-
-
-def _missing(needs: Needs) -> Iterator[Violation]:
-    """The packages and programs that a job needs and that are not here."""
-    for package in needs.packages:
-        if importlib.util.find_spec(package) is None:
-            yield Violation(
-                path="needs.packages",
-                code="missing-extra",
-                message=f"The job needs the package {package!r}, which is not installed here.",
-                hint=f"Install it with: pip install 'soaptune[{EXTRA_OF.get(package, 'train')}]'",
-            )
-    for program in needs.programs:
-        if shutil.which(program.command) is not None:
-            continue
-        if program.requirement is not None:
-            yield Violation(
-                path="needs.programs",
-                code="installs-program",
-                level="warning",
-                message=f"There is no program {program.command!r} here: the job installs {program.requirement}, which "
-                "is gigabytes, once.",
-                hint="Name one that is there: st.engines.VLLM(command=('/path/to/vllm/bin/vllm',)).",
-            )
-        else:
-            yield Violation(
-                path="needs.programs",
-                code="no-such-program",
-                message=f"There is no program {program.command!r} here.",
-                hint="Install it in an environment of its own and name it by its path.",
-            )
 
 
 def _nearest_folder(path: Path) -> Path:

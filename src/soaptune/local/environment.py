@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -15,7 +16,7 @@ from soaptune.jobs.place import KEEPS_VARIABLE
 from soaptune.jobs.spec import JobSpec
 from soaptune.local.supervisor import PORT, TEMPORARY
 
-__all__ = ["command_line", "environment", "has_gpu", "program_path"]
+__all__ = ["command_line", "environment", "has_gpu", "left_folders", "program_path"]
 
 _LONGEST_TMP = 60
 """Sockets live in the temporary folder, and their paths may have 107 bytes in all (``man 7 unix``)."""
@@ -166,9 +167,25 @@ def _cores() -> int:
 def _temporary(stage: Path) -> Path:
     temporary = stage / "tmp"
     if len(os.fsencode(temporary)) > _LONGEST_TMP:
-        return Path(tempfile.mkdtemp(prefix="soaptune-"))
-    temporary.mkdir(exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=_mark(stage)))
+    temporary.mkdir(mode=0o700, exist_ok=True)
     return temporary
+
+
+def _mark(stage: Path) -> str:
+    return f"soaptune-{hashlib.sha256(os.fsencode(stage)).hexdigest()[:12]}-"
+
+
+def left_folders(stage: Path) -> list[Path]:
+    """The caches and temporary folders of a job that are there; its supervisor removes them unless it is killed.
+
+    Args:
+        stage: The job's folder.
+    """
+    found = [stage / "cache", stage / "tmp"]
+    found += sorted(Path(tempfile.gettempdir()).glob(_mark(stage) + "*"))
+    # The last ones lie where everybody may make folders of any name.
+    return [each for each in found if each.is_dir() and not each.is_symlink() and each.stat().st_uid == os.getuid()]
 
 
 def _import_paths(spec: JobSpec, inherited: str) -> list[str]:

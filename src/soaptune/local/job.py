@@ -117,7 +117,7 @@ class LocalJob(Job[Any]):
         """
         if self._state()["state"] in ENDED:
             return
-        (self._stage / CANCEL_FILE).touch()
+        (self._stage / CANCEL_FILE).touch(mode=0o600)
         begun = time.monotonic()
         signalled: int | None = None
         # The command's grace, and then ours for the supervisor to clear up.
@@ -136,6 +136,12 @@ class LocalJob(Job[Any]):
         time.sleep(0.2)
         if self.status not in ENDED:
             raise BackendError(f"the job {self.id} does not stop; its supervisor is process {signalled}")
+
+    def delete(self, *, dry_run: bool = False) -> list[str]:
+        """Removes the job and what it has made; see `soaptune.jobs.job.Job.delete`."""
+        from soaptune.local.cleanup import cleanup
+
+        return cleanup(self._stage.parent.parent, jobs={self.id}, dry_run=dry_run)
 
     def _tail(self) -> list[str]:
         with self._log() as file:

@@ -30,7 +30,7 @@ def claim(stage: Path) -> bool:
         Whether it was still to be had.
     """
     try:
-        os.close(os.open(stage / CLAIM_FILE, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        os.close(os.open(stage / CLAIM_FILE, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
         return False
     return True
@@ -56,7 +56,7 @@ def write_state(stage: Path, state: str, **more: Any) -> dict[str, Any]:
     # `handles.files` writes like this too, but a supervisor loads the standard library alone: it starts in a blink.
     temporary = stage / f".{STATE_FILE}.{secrets.token_hex(4)}"
     try:
-        with temporary.open("x", encoding="utf-8") as file:
+        with open(temporary, "x", encoding="utf-8", opener=_own_file) as file:
             json.dump(new, file)
             file.flush()
             os.fsync(file.fileno())
@@ -64,6 +64,10 @@ def write_state(stage: Path, state: str, **more: Any) -> dict[str, Any]:
     finally:
         temporary.unlink(missing_ok=True)
     return new
+
+
+def _own_file(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def read_state(stage: Path) -> dict[str, Any]:

@@ -40,7 +40,7 @@ PORT = "@PORT@"
 """Stands in a command line for the port, which is drawn as late as possible."""
 
 TEMPORARY = "SOAPTUNE_TEMPORARY"
-"""Environment variable that names the folder which the supervisor removes at the end. The job does not see it."""
+"""Environment variable that names the temporary folder, which goes at the end. The job does not see it."""
 
 _LOOK = 0.25
 """Seconds between two looks at the parent and at the ``cancel`` file."""
@@ -88,6 +88,8 @@ def main(arguments: list[str]) -> int:
         The exit status of the supervisor itself; the job's is in its state.
     """
     stage, parent, grace, program = Path(arguments[0]), int(arguments[1]), float(arguments[2]), arguments[4:]
+    # Of this process and of all that it starts: what a job writes holds text from its data.
+    os.umask(0o077)
     temporary = Path(os.environ.pop(TEMPORARY, "") or stage / "tmp")
     wakeup = _WakeupPipe()
     if not claim(stage):
@@ -117,6 +119,7 @@ def main(arguments: list[str]) -> int:
             reservation.close()
         code = process.poll() if process is not None else None
         end_job(**left, grace=grace if code is None else _STRAGGLERS)
+        _clear(stage, temporary)  # before the job is seen to have ended
         if code is None:
             write_state(stage, "cancelled", reason=reason)
         else:
@@ -124,7 +127,7 @@ def main(arguments: list[str]) -> int:
     finally:
         if process is not None and process.poll() is None:
             end_job(**left, grace=0.0)
-        shutil.rmtree(temporary, ignore_errors=True)
+        _clear(stage, temporary)
     return 0
 
 
@@ -146,6 +149,12 @@ def _start(stage: Path, program: list[str], port: int) -> subprocess.Popen[bytes
             # Safe here: this process has one thread.
             preexec_fn=parent_death_signal(),
         )
+
+
+def _clear(stage: Path, temporary: Path) -> None:
+    """Removes caches and temporary files: they hold what the job has read, as text and as tokens."""
+    for folder in (temporary, stage / "cache"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _reason_to_stop(stage: Path, parent: int, wakeup: _WakeupPipe) -> str:

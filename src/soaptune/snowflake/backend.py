@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from soaptune.errors import ConfigError, Violation
+from soaptune.handles.deletion import Copy
 from soaptune.handles.location import StagePath
 from soaptune.jobs.arguments import require_spec
 from soaptune.jobs.capabilities import Capabilities
@@ -319,6 +320,12 @@ class SnowflakeBackend(HasSettings, TableStore):
 
         chosen = None if jobs is None else {self.job(one).id for one in jobs}
         return cleanup(self.schema_ref, self.files, older_than=older_than, jobs=chosen, dry_run=dry_run)
+
+    def copies_of(self, data: Any) -> list[Copy]:
+        """What jobs on this stage hold of a dataset's text; see `soaptune.Dataset.delete`."""
+        from soaptune.snowflake.jobs.copies import copies_of
+
+        return copies_of(data, self.jobs())
 
     def close(self) -> None:
         """Closes the sessions that this backend has made; the next use makes new ones."""

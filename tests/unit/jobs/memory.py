@@ -1,9 +1,11 @@
 """A backend without processes: what a second backend must bring, and no more."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Any
 
 from soaptune.errors import ConfigError, Violation
+from soaptune.handles.deletion import Copy
 from soaptune.handles.storage import FolderFiles
 from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.estimate import Estimate
@@ -56,6 +58,9 @@ class MemoryJob(Job[Any]):
     def cancel(self) -> None:
         self.cancelled = True
 
+    def delete(self, *, dry_run: bool = False) -> list[str]:
+        return [self.id]
+
     def _has_result(self) -> bool:
         return self.made is not None
 
@@ -106,3 +111,15 @@ class MemoryBackend:
 
     def jobs(self) -> list[Job[Any]]:
         return [self.last] if self.last else []
+
+    def cleanup(
+        self,
+        older_than: timedelta | float | None = None,
+        *,
+        jobs: Iterable[str] | None = None,
+        dry_run: bool = False,
+    ) -> list[str]:
+        return []
+
+    def copies_of(self, data: Any) -> list[Copy]:
+        return []

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from soaptune.common.files import cache_folder
+from soaptune.common.files import cache_folder, private_folder
 from soaptune.errors import EngineError
 from soaptune.runtime.engines.process_guard import LEFT_OUT
 
@@ -57,8 +57,8 @@ def _installed(requirement: str, cache: Path) -> Path:
     home = cache / f"vllm-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     program = home / "bin" / _PROGRAM
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{home}.lock"):
+        private_folder(cache)
+        with FileLock(f"{home}.lock", mode=0o600):
             if not (home / _DONE).is_file():
                 shutil.rmtree(home, ignore_errors=True)
                 print(f"installing {requirement} into {home}; this happens once on a machine", flush=True)

@@ -52,6 +52,7 @@ def main() -> int:
     Returns:
         The command's exit status, 128 and the signal's number when it was killed.
     """
+    os.umask(0o077)  # of all that the job starts, as on a machine that others use too
     stage = Path(os.environ.get("MLRS_STAGE_MOUNT_PATH") or "/mnt/job_stage")
     record: dict[str, Any] = json.loads((stage / "job.json").read_text(encoding="utf-8"))
     spec: dict[str, Any] = record["spec"]

@@ -6,11 +6,13 @@ import contextlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from soaptune.errors import BackendError, ConfigError
+from soaptune.errors import BackendError
+from soaptune.handles.location import StagePath
+from soaptune.jobs.cleanup import age_of
 from soaptune.jobs.job import ENDED
 from soaptune.snowflake.jobs.control import PREFIX, Control, Service
 from soaptune.snowflake.jobs.job import SnowflakeJob
-from soaptune.snowflake.jobs.records import Records
+from soaptune.snowflake.jobs.records import Record, Records
 from soaptune.snowflake.jobs.stagefiles import StageFolder
 from soaptune.snowflake.names import Name, quote
 from soaptune.snowflake.session import NOT_FOUND, error_number
@@ -39,7 +41,8 @@ def cleanup(
 ) -> list[str]:
     """Removes jobs that have ended: their services with the logs, and their folders on the stage with all results.
 
-    A job that runs is never touched. Neither is a table, a model or a service that a step has made on purpose.
+    A job that runs is never touched, nor one whose files on the stage a running job reads. Neither is a table, a model
+    or a service that a step has made on purpose.
 
     Args:
         schema: The schema of the jobs.
@@ -55,9 +58,7 @@ def cleanup(
         ConfigError: ``older_than`` is negative.
         BackendError: Something could not be removed, or a job that is named still runs.
     """
-    age = timedelta(seconds=older_than) if isinstance(older_than, (int, float)) else older_than
-    if age is not None and age < timedelta(0):
-        raise ConfigError("older_than must not be negative")
+    age = age_of(older_than)
     control, records = Control(schema.connection, schema.database, schema.schema), Records(files)
     removed: list[str] = []
     for leftover in _leftovers(schema, files, age, jobs):
@@ -101,7 +102,22 @@ def _leftovers(
                 raise BackendError(f"the job {name} has not ended: cancel() it first")
             continue
         found.append(_Leftover(name, own, files.folder(name).location))
-    return found
+    known = records.all() if found else []
+    readers = {leftover.job: _reader(f"{leftover.location}/", known, schema, files) for leftover in found}
+    for job, reader in readers.items():
+        if reader is not None and chosen is not None:
+            raise BackendError(f"the job {reader} reads what the job {job} has left: cancel() it first")
+    return [leftover for leftover in found if readers[leftover.job] is None]
+
+
+def _reader(location: str, known: list[Record], schema: SchemaRef, files: StageFolder) -> str | None:
+    """A job that has not ended and reads what lies in a folder of the stage."""
+    for record in known:
+        places = [place for place in record.spec.places.values() if isinstance(place, StagePath)]
+        reads = any(f"{place}/".startswith(location) for place in places)
+        if reads and SnowflakeJob(record, schema=schema, files=files).status not in ENDED:
+            return record.job
+    return None
 
 
 def _temporary_tables(schema: SchemaRef, age: timedelta | None, *, dry_run: bool) -> list[str]:

@@ -68,6 +68,7 @@ class SnowflakeJob(Job[Any]):
         self._record = record
         self._connection = schema.connection
         self._control = Control(schema.connection, schema.database, schema.schema)
+        self._files = files
         self._folder = files.folder(record.job)
         self._service_name: str | None = None
         self._ended: dict[str, Any] | None = None
@@ -190,6 +191,12 @@ class SnowflakeJob(Job[Any]):
             lambda: collect(self.spec.name, self.spec.kind, app, self.output),
             ok=status == "done",
         )
+
+    def delete(self, *, dry_run: bool = False) -> list[str]:
+        """Removes the job and what it has made; see `soaptune.jobs.job.Job.delete`."""
+        from soaptune.snowflake.jobs.cleanup import cleanup
+
+        return cleanup(self._schema, self._files, jobs={self.id}, dry_run=dry_run)
 
     def _hint(self, log: str) -> str:
         return hint_for(log)

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
+from soaptune.common.files import private_folder
 from soaptune.errors import BackendError, DataError
 from soaptune.handles.location import StagePath
 from soaptune.handles.storage import Files
@@ -229,14 +230,13 @@ class StageFolder(Files):
         Raises:
             BackendError: The stage cannot be read, or a file's name leads out of the folder.
         """
-        root = Path(target)
-        root.mkdir(parents=True, exist_ok=True)
+        root = private_folder(target)
         for file in self.list():
             path = PurePosixPath(file.path)
             if path.is_absolute() or ".." in path.parts:
                 raise BackendError(f"the stage has a file whose name leads out of its folder: {file.path!r}")
-            place = root.joinpath(*path.parent.parts)
-            place.mkdir(parents=True, exist_ok=True)
+            # The connector writes files for their owner alone by itself.
+            place = private_folder(root.joinpath(*path.parent.parts))
             self._get(file.path, place)
 
     def get_flat(self, target: str | Path) -> None:

@@ -21,7 +21,7 @@ from soaptune.snowflake.names import Name, quote
 from soaptune.snowflake.session import wrap_error
 from soaptune.snowflake.tables import sql as tablesql
 from soaptune.snowflake.tables.query import SchemaRef
-from soaptune.snowflake.tables.spec import ACCOUNT_FINGERPRINT, ROW, described, read_schema
+from soaptune.snowflake.tables.spec import ACCOUNT_FINGERPRINT, ROW, described, read_schema, table_beside, table_of
 from soaptune.snowflake.tables.types import as_text, from_table
 from soaptune.snowflake.tables.write import account_fingerprint, text_columns
 from soaptune.tasks.fact import facts_type
@@ -238,6 +238,21 @@ class TableDataset(Dataset):
         sql = f"SELECT {counts} FROM ({self.sql(split, list(fields))}) AS {quote('E')}"
         (row,) = self._place.connection.rows("looking for empty fields", sql)
         return {field: int(count or 0) for field, count in zip(fields, row, strict=True)}
+
+    def _remove(self, *, dry_run: bool) -> list[str]:
+        source, names = self._source, [table_of(part) for part in self._source.splits.values()]
+        if source.ledger is None or not all(part.arrow_schema for part in source.splits.values()):
+            raise DataError(
+                f"{self._named()} lies in tables or queries of your own, which soaptune did not write: drop them "
+                "yourself."
+            )
+        own = self._place.at(Name(source.database, source.db_schema, source.name))
+        # The manifest's table comes last, so that what was interrupted can be opened and deleted again.
+        tables = [name for name in (*names, Name(*source.ledger), table_beside(source, "MANIFEST")) if name is not None]
+        tables = [name for name in tables if own.at(name).there([name.name])]
+        for table in [] if dry_run else tables:
+            self._place.connection.rows(f"removing the table {table.sql}", f"DROP TABLE IF EXISTS {table.sql}")
+        return [f"table {table.sql}" for table in tables]
 
     def _part(self, split: str) -> TableSplit:
         if split not in self._source.splits:
