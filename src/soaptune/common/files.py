@@ -11,6 +11,7 @@ export, which is made to be handed on, is the one exception: it follows the umas
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -20,6 +21,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+from soaptune.common.json_text import LARGEST_DOCUMENT, parse_json, parse_object
 from soaptune.errors import DataError
 
 __all__ = [
@@ -30,6 +32,8 @@ __all__ = [
     "parse_json",
     "private_folder",
     "read_json",
+    "read_limited",
+    "read_object",
     "write_bytes",
     "write_json",
     "write_text",
@@ -154,39 +158,59 @@ def write_json(path: str | Path, obj: Any) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: str | Path) -> Any:
-    """Reads a JSON file.
+def read_limited(path: str | Path, *, limit: int = LARGEST_DOCUMENT) -> bytes:
+    """Reads a file that is expected to be small.
+
+    Args:
+        path: The file.
+        limit: Bytes that it may have.
 
     Raises:
-        DataError: The file is missing or cannot be read, is not UTF-8, or is not JSON.
+        DataError: It is no plain file (a pipe would never end), or larger.
+        OSError: It is missing or cannot be read.
     """
+    file = Path(path)
+    # Looked at before it is opened: opening a named pipe waits for its writer.
+    if not stat.S_ISREG(file.stat().st_mode):
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+        raise DataError(f"{file} is no plain file.")
+    with file.open("rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise DataError(f"{file} is too large for what it should be: more than {limit:,} bytes.")
+    return data
+
+
+def read_json(path: str | Path, *, limit: int = LARGEST_DOCUMENT) -> Any:
+    """Reads a JSON file.
+
+    Args:
+        path: The file.
+        limit: Bytes that it may have.
+
+    Raises:
+        DataError: The file is missing, cannot be read or is too large, is not UTF-8, or is not JSON.
+    """
+    return parse_json(_content(path, limit), where=str(path))
+
+
+def read_object(path: str | Path, *, limit: int = LARGEST_DOCUMENT) -> dict[str, Any]:
+    """Reads a JSON file that holds an object; arguments and errors are those of `read_json`.
+
+    Raises:
+        DataError: It holds something else.
+    """
+    return parse_object(_content(path, limit), where=str(path))
+
+
+def _content(path: str | Path, limit: int) -> bytes:
     try:
-        data = Path(path).read_bytes()
+        return read_limited(path, limit=limit)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-    return parse_json(data, where=str(path))
-
-
-def parse_json(data: bytes, *, where: str) -> Any:
-    """Reads the content of a JSON file.
-
-    Args:
-        data: The content.
-        where: The file, for messages.
-
-    Raises:
-        DataError: It is not UTF-8, or is not JSON.
-    """
-    try:
-        return json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where} is not UTF-8 text (byte {error.start}).") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}.") from error
-    except RecursionError as error:
-        raise DataError(f"{where} is nested too deeply.") from error
 
 
 def cache_folder() -> Path:

@@ -11,7 +11,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from soaptune.common.arrow import Table, parquet
+from soaptune.common.arrow import Table
+from soaptune.common.columnar import read_parquet, schema_of
 from soaptune.common.files import MANIFEST
 from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
@@ -122,14 +123,16 @@ class FolderDataset(InFolder, Dataset):
     def _columns(self, split: str) -> list[str]:
         path = self._file(split)
         try:
-            return parquet().read_schema(path).names
+            return schema_of(path).names
         except (OSError, ValueError) as error:
             raise _unreadable(path) from error
 
     def _read(self, split: str, columns: list[str] | None) -> Table:
         path = self._file(split)
         try:
-            return parquet().ParquetFile(path).read(columns=columns)
+            return read_parquet(path, columns=columns, rows=self._manifest.counts.get(split))
+        except DataError:
+            raise
         except (OSError, ValueError) as error:
             raise _unreadable(path) from error
 

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, get_args
 from typing_extensions import Self
 
 from soaptune.common.arrow import Table, arrow, parquet
+from soaptune.common.columnar import read_parquet
 from soaptune.common.files import write_bytes
 from soaptune.errors import DataError
 
@@ -157,12 +158,17 @@ class RowLedger:
             DataError: The file is missing, broken or not a ledger.
         """
         try:
-            table = parquet().ParquetFile(str(path)).read()
+            table = read_parquet(path)
             columns: list[list[object]] = [table.column(name).to_pylist() for name in LedgerRow._fields]
+        except DataError:
+            raise
         except (OSError, ValueError, LookupError) as error:
             raise DataError(f"{path} cannot be read as a row ledger.") from error
         ledger = cls()
-        ledger._rows = [LedgerRow._make(values) for values in zip(*columns, strict=True)]
+        for number, values in enumerate(zip(*columns, strict=True), start=1):
+            if not _is_row(values):
+                raise DataError(f"{path}, row {number}: this is no row of a ledger.")
+            ledger._rows.append(LedgerRow._make(values))
         return ledger
 
     def _summary(self) -> list[tuple[str, str, str, int, int]]:
@@ -193,3 +199,14 @@ class RowLedger:
         )
         head = "<tr><th>step</th><th>fate</th><th>reason</th><th>rows</th><th>tokens</th></tr>"
         return f"<p>{html.escape(repr(self))}</p><table>{head}{cells}</table>"
+
+
+def _is_row(values: Sequence[object]) -> bool:
+    found = dict(zip(LedgerRow._fields, values, strict=True))
+    tokens = found.pop("tokens")
+    return (
+        isinstance(tokens, int)
+        and tokens >= 0
+        and all(isinstance(text, str) for text in found.values())
+        and found["fate"] in _FATES
+    )

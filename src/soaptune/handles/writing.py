@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from soaptune.common.arrow import Table, arrow, compute, parquet
+from soaptune.common.columnar import batches_of, schema_of
 from soaptune.common.files import MANIFEST, atomic_dir, write_json
 from soaptune.common.fingerprint import TableHasher, fingerprint, fingerprint_table
 from soaptune.common.versions import installed_versions
@@ -176,9 +177,8 @@ def fingerprint_file(path: Path) -> str:
         DataError: The file cannot be read.
     """
     try:
-        file = parquet().ParquetFile(path)
-        hasher = TableHasher(file.schema_arrow)
-        for piece in file.iter_batches():
+        hasher = TableHasher(schema_of(path))
+        for piece in batches_of(path):
             hasher.update(piece)
     except (OSError, ValueError) as error:
         if isinstance(error, DataError):

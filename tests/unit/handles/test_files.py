@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from soaptune.common.files import atomic_dir, read_json, write_bytes, write_json, write_text
+from soaptune.common.files import atomic_dir, read_json, read_object, write_bytes, write_json, write_text
+from soaptune.common.json_text import parse_lines, typed
 from soaptune.errors import DataError
 
 
@@ -33,6 +35,14 @@ def test_a_file_has_the_rights_that_any_new_file_has(tmp_path: Path) -> None:
         (b"\xff\xff", "not UTF-8"),
         (b"", "not valid JSON"),
         (b"[" * 100_000, "nested too deeply"),
+        (b"[" * 500 + b"]" * 500, "nested too deeply"),
+        (b'{"n": ' + b"9" * 6_000 + b"}", "a number is too long"),
+        (b'{"n": 1e999}', "a number is too large"),
+        (b'{"n": NaN}', "NaN is not JSON"),
+        (b'{"n": -Infinity}', "-Infinity is not JSON"),
+        (b'{"n": 1, "n": 2}', "a key stands twice"),
+        (b'{"n": "\\ud800"}', "surrogate"),
+        ('{"n": 1}'.encode("utf-16"), "not UTF-8"),
     ],
 )
 def test_broken_json_is_told_with_its_place(tmp_path: Path, data: bytes, message: str) -> None:
@@ -90,3 +100,36 @@ def test_a_finished_folder_and_a_file_are_never_changed(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="is a file"), atomic_dir(tmp_path / "file"):
         pytest.fail("the block must not run")
+
+
+def test_a_byte_order_mark_and_a_whole_surrogate_pair_are_json(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"n": "\\ud83d\\ude00"}')
+    assert read_json(tmp_path / "a.json") == {"n": "\U0001f600"}
+
+
+def test_a_document_has_a_size_and_is_a_plain_file(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as stream:
+        stream.truncate(1 << 40)
+    with pytest.raises(DataError, match="sparse is too large"):
+        read_json(tmp_path / "sparse")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="no plain file"):
+        read_json(tmp_path / "pipe")
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        read_json(tmp_path)
+
+
+def test_an_object_is_asked_for_and_its_fields_by_their_types(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('["id"]')
+    with pytest.raises(DataError, match=r"a\.json is not a JSON object"):
+        read_object(tmp_path / "a.json")
+    assert typed({"id": "x"}, "id", str, where="a") == "x"
+    with pytest.raises(DataError, match="a: the field 'id' is missing"):
+        typed({}, "id", str, where="a")
+    with pytest.raises(DataError, match="a: the field 'n' is not of the type int"):
+        typed({"n": True}, "n", int, where="a")
+
+
+def test_a_growing_record_loses_the_lines_that_are_damaged_and_no_others() -> None:
+    text = '{"done": 1}\n[1]\n{"done": ' + "9" * 6_000 + '}\n\n{"done": 2}\n{"do'
+    assert list(parse_lines(text)) == [{"done": 1}, {"done": 2}]

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from soaptune.common.arrow import Table, arrow, ipc, parquet
+from soaptune.common import columnar
+from soaptune.common.arrow import Table, arrow
+from soaptune.common.files import read_object
+from soaptune.common.json_text import typed
 from soaptune.common.lazy import optional
 from soaptune.errors import DataError
 from soaptune.handles.readers.rows import RawRows
@@ -17,19 +20,12 @@ __all__ = ["hugging_face_rows", "read_arrow", "read_parquet", "read_saved", "tab
 
 def read_parquet(path: Path) -> RawRows:
     """Reads a Parquet file."""
-    return table_rows(str(path), lambda: parquet().ParquetFile(path).read(), "Parquet")
+    return table_rows(str(path), lambda: columnar.read_parquet(path), "Parquet")
 
 
 def read_arrow(path: Path) -> RawRows:
     """Reads an Arrow IPC file or stream."""
-
-    def read() -> Table:
-        with arrow().memory_map(str(path)) as source:
-            in_file_form = source.read(6) == b"ARROW1"
-            source.seek(0)
-            return (ipc().open_file if in_file_form else ipc().open_stream)(source).read_all()
-
-    return table_rows(str(path), read, "Arrow")
+    return table_rows(str(path), lambda: columnar.read_ipc(path), "Arrow")
 
 
 def read_saved(folder: Path, split: str) -> dict[str, RawRows]:
@@ -39,6 +35,7 @@ def read_saved(folder: Path, split: str) -> dict[str, RawRows]:
         folder: The folder.
         split: The split that a single dataset becomes; a dictionary of datasets brings its own.
     """
+    _check_saved(folder)
     hugging_face = optional("datasets", extra="train", what="Reading a saved dataset")
     try:
         saved: Any = hugging_face.load_from_disk(str(folder))
@@ -51,6 +48,32 @@ def read_saved(folder: Path, split: str) -> dict[str, RawRows]:
         name: hugging_face_rows(f"{folder}/{name}" if isinstance(saved, dict) else str(folder), part)
         for name, part in parts.items()
     }
+
+
+def _check_saved(folder: Path) -> None:
+    """Looks through the files of a saved dataset before its library does, which maps them into memory and trusts them.
+
+    Raises:
+        DataError: A file is broken, unfolds to more than is allowed, or lies elsewhere.
+    """
+    if (folder / "dataset_dict.json").is_file():
+        where = f"{folder}/dataset_dict.json"
+        splits: list[Any] = typed(read_object(folder / "dataset_dict.json"), "splits", list, where=where)  # pyright: ignore[reportUnknownVariableType]
+        for split in splits:
+            _check_saved(folder / _plain_name(split, where))
+        return
+    where = f"{folder}/state.json"
+    files: list[Any] = typed(read_object(folder / "state.json"), "_data_files", list, where=where)  # pyright: ignore[reportUnknownVariableType]
+    read_object(folder / "dataset_info.json")
+    for entry in files:
+        name = _plain_name(cast("dict[str, Any]", entry).get("filename") if isinstance(entry, dict) else None, where)
+        table_rows(str(folder), lambda name=name: columnar.read_ipc(folder / name), "a saved dataset")
+
+
+def _plain_name(name: object, where: str) -> str:
+    if not isinstance(name, str) or name in ("", ".", "..") or not {"/", "\\", "\0"}.isdisjoint(name):
+        raise DataError(f"{where} names a file that is not beside it.")
+    return name
 
 
 def hugging_face_rows(file: str, part: Any) -> RawRows:
@@ -86,6 +109,8 @@ def table_rows(file: str, read: Callable[[], Table], form: str) -> RawRows:
     """
     try:
         table = read()
+    except DataError:
+        raise
     except (OSError, ValueError, LookupError, NotImplementedError, TypeError) as error:
         # pyarrow's errors are among these. Its words speak of bytes and offsets, which help nobody here.
         raise DataError(f"{file} cannot be read as {form}; it is cut off, broken or of another format.") from error

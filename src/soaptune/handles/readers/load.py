@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from soaptune.common import columnar
 from soaptune.common.arrow import Table, arrow
 from soaptune.common.files import MANIFEST
 from soaptune.errors import DataError
@@ -202,8 +204,12 @@ def _read_file(path: Path) -> RawRows:
     if reader is None:
         raise DataError(f"{path}: the suffix {path.suffix!r} says no format that can be read; use {_suffixes()}.")
     try:
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"{path} is no plain file.")
+        if status.st_size == 0:
             raise DataError(f"{path} is empty.")
+        columnar.within(str(path), size=status.st_size)
         rows = reader(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or 'the system refused'}.") from error

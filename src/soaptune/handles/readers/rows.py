@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from soaptune.common import columnar
 from soaptune.common.arrow import Table, arrow
 from soaptune.common.wording import did_you_mean
 from soaptune.errors import AnswerError, DataError
@@ -59,12 +60,14 @@ class RawRows:
 
     def add(self, record: Mapping[str, Any], *, line: int | None) -> None:
         """Adds a row of a text file."""
+        columnar.within(self.file, rows=len(self.records) + 1)
         self.columns.update(dict.fromkeys(record))
         self.records.append(record)
         self.lines.append(line)
 
     def add_bad(self, reason: str, *, line: int | None) -> None:
         """Adds a row that could not be read."""
+        columnar.within(self.file, rows=len(self.records) + 1)
         self.bad[len(self.records)] = reason
         self.records.append(None)
         self.lines.append(line)

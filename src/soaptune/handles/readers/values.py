@@ -23,6 +23,7 @@ from soaptune.tasks.validation import find_faults, is_valid, names_of, path_text
 
 __all__ = [
     "BAD",
+    "LONGEST_TEXT",
     "MISSING",
     "Check",
     "Form",
@@ -37,6 +38,10 @@ __all__ = [
 Form: TypeAlias = Literal["values", "columns", "cells"]
 """What a source's values are: Python's and JSON's own, those of typed columns (where a null also stands for what a
 record lacks), or cells of text without types."""
+
+
+LONGEST_TEXT = 10_000_000
+"""Characters that one value may have. No model reads as much; set it higher where a longer one is yours."""
 
 
 class _Mark(Enum):
@@ -237,6 +242,11 @@ def _text(value: Any, may_be_empty: bool) -> tuple[str, str]:
 
 
 def _characters(text: str) -> str:
+    if len(text) > LONGEST_TEXT:
+        return (
+            f"the text has more than {LONGEST_TEXT:,} characters; if that is right, set "
+            "soaptune.handles.readers.values.LONGEST_TEXT higher"
+        )
     if "\0" in text:
         return "the text holds a NUL character"
     if not text.isascii():

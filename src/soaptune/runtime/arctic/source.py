@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
 from arctic_training.config.data import DataSourceConfig
 from arctic_training.data.source import DataSource
 from datasets import Dataset as Rows
 
+from soaptune.common.columnar import batches_of
 from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.folder_dataset import FolderDataset
@@ -115,7 +115,7 @@ def conversation(spec: TaskSpec, row: Row) -> list[dict[str, str]]:
 
 
 def _of_folder(data: FolderDataset, split: str, columns: list[str], convert: Callable[[Row], Row]) -> Iterator[Row]:
-    for batch in pq.ParquetFile(data.path / f"{split}.parquet").iter_batches(columns=columns):
+    for batch in batches_of(data.path / f"{split}.parquet", columns=columns):
         for row in batch.to_pylist():
             yield convert(row)
 
