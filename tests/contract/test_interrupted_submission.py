@@ -33,7 +33,7 @@ class Sleeper(Step):
 class Returning(LocalBackend):
     """Interrupted when the job is submitted and its id not yet in the caller's hands."""
 
-    def submit(self, spec, *, key=None):
+    def submit(self, spec, *, key=None, retry=False):
         super().submit(spec, key=key)
         raise KeyboardInterrupt
 

@@ -7,18 +7,19 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from soaptune.errors import BackendError, JobCancelled, JobFailed, JobNotFound, JobTimeout
+from soaptune.errors import BackendError, ConfigError, JobCancelled, JobFailed, JobNotFound, JobTimeout
 from soaptune.handles.dataset import Dataset
 from soaptune.jobs.job import ENDED
 from soaptune.jobs.spec import JobSpec
 from soaptune.local.backend import LocalBackend
-from soaptune.local.processes import end_job
+from soaptune.local.processes import end_job, is_alive, machine
 from soaptune.local.states import write_state
 from soaptune.tasks.spec import TaskSpec
 from tests.contract.keeping import keeping
@@ -310,18 +311,60 @@ def test_a_process_number_that_is_used_again_is_not_taken_for_the_supervisor(bac
     job = backend.submit(python("pass"))
     job.wait(PATIENCE)
     (job.stage / "state.json").unlink()
-    write_state(job.stage, "running", supervisor=os.getpid(), started="before:1", host=os.uname().nodename)
+    write_state(job.stage, "running", supervisor=os.getpid(), started="before:1", machine=machine())
     assert backend.job(job.id).status == "failed"
     os.kill(os.getpid(), 0)  # and we are still here
 
 
-def test_a_job_of_another_machine_is_left_alone(backend):
+def on_another_machine(backend, *, lease):
+    """A running job whose supervisor cannot be seen from here, with a lease that was renewed so long ago."""
     job = backend.submit(python("pass"))
     job.wait(PATIENCE)
     (job.stage / "state.json").unlink()
-    write_state(job.stage, "running", supervisor=1, started="there:1", host="another-machine")
+    elsewhere = {"machine": "another start of it", "host": "another-machine"}
+    write_state(job.stage, "running", supervisor=1, started="there:1", **elsewhere)
+    os.utime(job.stage / "lease", (time.time() - lease,) * 2)
+    return job
+
+
+def test_a_job_of_another_machine_runs_for_as_long_as_its_lease_is_renewed(backend):
+    job = on_another_machine(backend, lease=0)
     assert backend.job(job.id).status == "running"
-    write_state(job.stage, "done")
+
+
+@pytest.mark.parametrize("skew", [60, -600])
+def test_a_lease_that_moves_is_good_whatever_the_clocks_show(backend, skew):
+    job = on_another_machine(backend, lease=skew)
+    renewals = threading.Timer(0.4, lambda: os.utime(job.stage / "lease", (time.time() - skew,) * 2))
+    renewals.start()
+    assert backend.job(job.id).status == "running"
+    renewals.join()
+
+
+@pytest.mark.parametrize("lease", [60, 86_400, -600])
+def test_a_job_whose_machine_is_gone_has_failed_and_can_be_cancelled(backend, lease):
+    job = on_another_machine(backend, lease=lease)
+    begun = time.monotonic()
+    again = LocalBackend(backend.root, grace=0.5).job(job.id)
+    assert again.status == "failed"
+    assert time.monotonic() - begun < 5
+    assert "another-machine" in again.reason
+    assert [event.data["state"] for event in again.events()] == ["running", "failed"]
+    assert state_of(job)["state"] == "running", "looking at it has written nothing"
+    again.cancel()
+    assert state_of(job)["state"] == "failed"
+
+
+def test_a_paused_supervisor_is_alive_whatever_its_lease(backend):
+    job = backend.submit(python("import time; print('ready', flush=True); time.sleep(300)"))
+    until_logged(job, "ready")
+    supervisor = state_of(job)["supervisor"]
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        os.utime(job.stage / "lease", (time.time() - 86_400,) * 2)
+        assert LocalBackend(backend.root).job(job.id).status == "running"
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
 
 
 def test_a_job_dies_with_the_process_that_submitted_it(backend, tmp_path):
@@ -421,6 +464,61 @@ def test_two_processes_with_one_key_start_one_job(backend, tmp_path):
     assert backend.submit(job.spec, key="another").id != job.id
 
 
+def test_a_key_whose_job_failed_is_tried_again_on_purpose_and_the_first_try_stays(backend, tmp_path):
+    spec = python(f"import pathlib; raise SystemExit(0 if pathlib.Path({str(tmp_path / 'mended')!r}).exists() else 3)")
+    with pytest.raises(ConfigError, match="key="):
+        backend.submit(spec, retry=True)
+    first = backend.submit(spec, key="k", retry=True)
+    with pytest.raises(JobFailed, match="exit status 3"):
+        first.wait(PATIENCE)
+    assert backend.submit(spec, key="k").id == first.id
+    with pytest.raises(BackendError, match="another one"):
+        backend.submit(python("pass"), key="k", retry=True)
+    (tmp_path / "mended").touch()
+    second = backend.submit(spec, key="k", retry=True)
+    second.wait(PATIENCE)
+    assert second.id != first.id
+    assert backend.submit(spec, key="k", retry=True).id == second.id, "one that is done is not tried again"
+    assert backend.find("k").id == second.id
+    assert [job.id for job in backend.jobs()] == [second.id, first.id]
+    assert backend.job(first.id).reason == "exit status 3"
+    (record,) = (backend.root / "keys").glob("*.json")
+    assert json.loads(record.read_text())["earlier"] == [first.id]
+
+
+def test_a_job_that_leaves_no_manifest_has_failed(backend):
+    half = "import pathlib; pathlib.Path('../output/manifest.json').write_text('{\"kind\": \"da')"
+    other = "import pathlib; pathlib.Path('../output/manifest.json').write_text('{\"kind\": \"report\"}')"
+    for code in ("pass", half, other):
+        job = backend.submit(python(code, kind="data"))
+        with pytest.raises(JobFailed, match=r"no manifest\.json"):
+            job.wait(PATIENCE)
+        assert state_of(job)["state"] == "failed"
+
+
+def test_a_killed_guard_is_replaced(backend):
+    job = backend.submit(python(FAMILY + "time.sleep(300)"))
+    until_logged(job, "ready", "deaf")
+    first = state_of(job)["guard"]
+    os.kill(first, signal.SIGKILL)
+    second = until(lambda: (pid := state_of(job)["guard"]) != first and pid, "there is another guard")
+    os.kill(state_of(job)["supervisor"], signal.SIGKILL)
+    until(lambda: state_of(job)["state"] == "failed", "its end is written down")
+    assert processes_of(job.id) == []
+    until(lambda: not Path(f"/proc/{second}").exists() or "Z" in Path(f"/proc/{second}/stat").read_text(), "it is gone")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_stage_that_vanishes_ends_its_job(backend, again):
+    job = backend.submit(python(FAMILY + "time.sleep(300)"))
+    until_logged(job, "ready", "deaf")
+    state = state_of(job)
+    job.stage.rename(backend.root / "moved") if again else shutil.rmtree(job.stage)
+    until(lambda: processes_of(job.id) == [], "nothing of it goes on")
+    until(lambda: not is_alive(state["supervisor"], state["started"]), "its supervisor is gone")
+    until(lambda: not is_alive(state["guard"], state["guard_started"]), "and its guard")
+
+
 @pytest.mark.parametrize("moment", ["_start", "_launch"])
 def test_a_submission_that_was_cut_off_goes_on_under_its_key(backend, tmp_path, moment):
     body = f"""
@@ -491,7 +589,7 @@ def test_a_job_whose_folder_was_removed_is_not_found(backend):
 
 
 def test_ending_a_job_without_processes_is_quick():
-    assert end_job("no-such-job", group=0, group_started="", grace=30.0)
+    assert end_job("no-such-job", folder="0:0", group=0, group_started="", grace=30.0)
 
 
 def test_a_kept_folder_outlives_its_jobs_and_is_found_by_name_and_key(backend):

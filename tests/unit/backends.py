@@ -38,6 +38,6 @@ class Elsewhere:
     def preflight(self, spec):
         return []
 
-    def submit(self, spec, *, key=None):
+    def submit(self, spec, *, key=None, retry=False):
         self.submitted.append(spec)
         return self.job_made

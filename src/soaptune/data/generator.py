@@ -266,12 +266,13 @@ class DataGenerator(Step[Dataset]):
             if level not in levels
         ]
 
-    def submit(self, *, on: Backend, key: str | None = None) -> Job[Dataset]:
+    def submit(self, *, on: Backend, key: str | None = None, retry: bool = False) -> Job[Dataset]:
         """Starts the job and comes back at once.
 
         Args:
             on: Where it runs.
             key: Idempotency key: submitting again under the same key gives the job that is there already.
+            retry: With a key: whether a job under it that failed or was cancelled is tried again.
 
         Returns:
             The job; its ``result()`` is the dataset.
@@ -279,14 +280,15 @@ class DataGenerator(Step[Dataset]):
         Raises:
             CheckFailed: The check or the preflight found an error.
         """
-        return self._submit(on=on, key=key)
+        return self._submit(on=on, key=key, retry=retry)
 
-    def run(self, *, on: Backend, key: str | None = None) -> Dataset:
+    def run(self, *, on: Backend, key: str | None = None, retry: bool = False) -> Dataset:
         """Makes the dataset, with a progress bar.
 
         Args:
             on: Where it runs.
             key: Idempotency key: running again under the same key gives the dataset that is there already.
+            retry: With a key: whether a job under it that failed or was cancelled is tried again.
 
         Returns:
             The dataset.
@@ -295,7 +297,7 @@ class DataGenerator(Step[Dataset]):
             CheckFailed: The check or the preflight found an error.
             JobFailed: The job failed; the error has the last lines of its log.
         """
-        return self._run(on=on, key=key)
+        return self._run(on=on, key=key, retry=retry)
 
     @property
     def _table(self) -> str:

@@ -199,7 +199,13 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
         return [*self._gate_findings(model, report), *self._task_findings(model), *self._key_findings(on)]
 
     def submit(
-        self, model: Model, report: EvalReport | None = None, *, on: Backend, key: str | None = None
+        self,
+        model: Model,
+        report: EvalReport | None = None,
+        *,
+        on: Backend,
+        key: str | None = None,
+        retry: bool = False,
     ) -> Job[Endpoint[Any]]:
         """Starts the endpoint and comes back at once.
 
@@ -208,6 +214,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
             report: Its report.
             on: Where it runs.
             key: Idempotency key: submitting again under the same key gives the endpoint that is there already.
+            retry: With a key: whether a job under it that failed or was cancelled is tried again.
 
         Returns:
             The job. Its ``result()`` waits until the endpoint answers; a class of your own is bound to that with
@@ -220,10 +227,16 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
         self._require(model, report, on)
         raise_on_errors(type(self).__name__, self.check())
         self._refuse(model, report)
-        return self._submit(model, report, on=on, key=key)
+        return self._submit(model, report, on=on, key=key, retry=retry)
 
     def run(
-        self, model: Model, report: EvalReport | None = None, *, on: Backend, key: str | None = None
+        self,
+        model: Model,
+        report: EvalReport | None = None,
+        *,
+        on: Backend,
+        key: str | None = None,
+        retry: bool = False,
     ) -> Endpoint[OutT]:
         """Starts the endpoint and waits until it answers.
 
@@ -232,6 +245,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
             report: Its report.
             on: Where it runs.
             key: Idempotency key: running again under the same key gives the endpoint that is there already.
+            retry: With a key: whether a job under it that failed or was cancelled is tried again.
 
         Returns:
             The endpoint.
@@ -245,7 +259,7 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
         self._require(model, report, on)
         patience = self.startup_timeout or on.capabilities.startup_seconds
         with cancelled_by_interrupt(on, key) as key:
-            job = self.submit(model, report, on=on, key=key)
+            job = self.submit(model, report, on=on, key=key, retry=retry)
             try:
                 job.wait(patience)
                 endpoint = job.result()

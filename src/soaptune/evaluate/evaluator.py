@@ -165,7 +165,9 @@ class Evaluator(Step[EvalReport]):
             found.append(Violation(path="base", code="no-base", level="warning", message=message))
         return found
 
-    def submit(self, model: Model, data: Dataset, *, on: Backend, key: str | None = None) -> Job[EvalReport]:
+    def submit(
+        self, model: Model, data: Dataset, *, on: Backend, key: str | None = None, retry: bool = False
+    ) -> Job[EvalReport]:
         """Starts the job and comes back at once.
 
         Args:
@@ -173,6 +175,7 @@ class Evaluator(Step[EvalReport]):
             data: The examples.
             on: Where it runs.
             key: Idempotency key: submitting again under the same key gives the job that is there already.
+            retry: With a key: whether a job under it that failed or was cancelled is tried again.
 
         Returns:
             The job; its ``result()`` is the report.
@@ -180,9 +183,11 @@ class Evaluator(Step[EvalReport]):
         Raises:
             CheckFailed: The check or the preflight found an error.
         """
-        return self._submit(model, data, on=on, key=key)
+        return self._submit(model, data, on=on, key=key, retry=retry)
 
-    def run(self, model: Model, data: Dataset, *, on: Backend, key: str | None = None) -> EvalReport:
+    def run(
+        self, model: Model, data: Dataset, *, on: Backend, key: str | None = None, retry: bool = False
+    ) -> EvalReport:
         """Runs the job to its end, with a progress bar.
 
         Args:
@@ -190,6 +195,7 @@ class Evaluator(Step[EvalReport]):
             data: The examples; any data set with the task's fields, also one that the model was not trained on.
             on: Where it runs.
             key: Idempotency key: running again under the same key gives the report that is there already.
+            retry: With a key: whether a job under it that failed or was cancelled is tried again.
 
         Returns:
             The report.
@@ -198,7 +204,7 @@ class Evaluator(Step[EvalReport]):
             CheckFailed: The check or the preflight found an error.
             JobFailed: The job failed; the error has the last lines of its log.
         """
-        return self._run(model, data, on=on, key=key)
+        return self._run(model, data, on=on, key=key, retry=retry)
 
     def _require(self, model: Model, data: Dataset, on: Backend) -> None:
         require_backend(on)

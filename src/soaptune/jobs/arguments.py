@@ -11,7 +11,7 @@ from soaptune.errors import ConfigError
 from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.spec import JobSpec
 
-__all__ = ["require_backend", "require_capabilities", "require_handle", "require_spec"]
+__all__ = ["require_backend", "require_capabilities", "require_handle", "require_key", "require_spec"]
 
 _HOW_TO_GET = {
     "Dataset": "st.Dataset.open(folder) opens one, st.Dataset.load(source, task=...) makes one of other data",
@@ -65,6 +65,20 @@ def require_spec(spec: Any) -> None:
     if not isinstance(spec, JobSpec):
         how = "step.submit(..., on=backend) submits a step" if hasattr(spec, "compile") else "st.JobSpec(...) makes one"
         raise ConfigError(f"spec is {_kind(spec)}, and a JobSpec is expected: {how}")
+
+
+def require_key(key: str | None, *, retry: bool) -> None:
+    """Checks that a submission that is to be retried has a key.
+
+    Args:
+        key: Its idempotency key.
+        retry: Whether it may be retried.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    if retry and key is None:
+        raise ConfigError("retry=True tries a failed submission again, which is known by its key: give key= as well")
 
 
 def require_handle(value: Any, expected: type[Any], name: str, *, optional: bool = False) -> None:

@@ -60,15 +60,18 @@ class Backend(Protocol):
         """
         ...
 
-    def submit(self, spec: JobSpec, *, key: str | None = None) -> Job[Any]:
+    def submit(self, spec: JobSpec, *, key: str | None = None, retry: bool = False) -> Job[Any]:
         """Starts a job and comes back at once.
 
         Args:
             spec: The job.
             key: Idempotency key of this submission. It is written down before anything is sent: submitting again
                 under the same key gives the job that is there already, whatever has become of it.
+            retry: Whether a job under the key that failed or was cancelled is tried again. The record of the first
+                try stays: `jobs` lists it, and `find` gives the last one.
 
         Raises:
+            ConfigError: `retry` without a key.
             BackendError: The job cannot be started, or the key belongs to a job with another spec.
         """
         ...

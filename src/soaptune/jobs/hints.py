@@ -42,7 +42,11 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "a C++ compiler.",
     ),
     (
-        r"No space left on device|Disk quota exceeded|OSError: \[Errno 28\]",
+        r"Read-only file system|\[Errno 30\]",
+        "the disk is read-only: mount it for writing, or put the backend's root on another disk.",
+    ),
+    (
+        r"No space left on device|Disk quota exceeded|\[Errno 28\]|\[Errno 122\]",
         "the disk is full: free space, or put the backend's root on another disk.",
     ),
     (

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+from soaptune.common.results import NO_MANIFEST
 from soaptune.errors import BackendError, JobCancelled, JobFailed, JobTimeout
 from soaptune.handles.storage import Files
 from soaptune.jobs.hints import hint_for
@@ -208,7 +209,7 @@ class Job(ABC, Generic[T]):
     def failure(self) -> JobFailed:
         """The error that says why a failed job failed."""
         tail = self._tail()
-        reason = self.reason or "it ended well, but has left no manifest.json in its output folder"
+        reason = self.reason or NO_MANIFEST
         hint = self._hint("\n".join([*tail, reason]))
         shown = "\n".join(f"  | {line}" for line in tail[-_SHOWN:])
         message = f"the job {self.id} failed: {reason}"

@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 from soaptune.config import Config
 from soaptune.errors import SoaptuneError, Violation, raise_on_errors
 from soaptune.handles.location import misplaced
-from soaptune.jobs.arguments import require_backend
+from soaptune.jobs.arguments import require_backend, require_key
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.job import Job
 from soaptune.jobs.plan import Plan
@@ -40,30 +40,34 @@ class Step(Config, Generic[OutT]):
         """All that is wrong with the config itself; reads nothing else."""
         return []
 
-    def _submit(self, *inputs: Any, on: Backend, key: str | None = None) -> Job[OutT]:
+    def _submit(self, *inputs: Any, on: Backend, key: str | None = None, retry: bool = False) -> Job[OutT]:
         """Checks, compiles and submits; warnings of the checks are logged.
 
         Args:
             *inputs: What `plan` and `preflight` take.
             on: Where it runs.
             key: Idempotency key of the submission.
+            retry: Whether a job under the key that failed or was cancelled is tried again.
 
         Raises:
+            ConfigError: `retry` without a key.
             CheckFailed: A check found an error; nothing was started.
             BackendError: The backend cannot start the job.
         """
+        require_key(key, retry=retry)
         spec = self._prepare(*inputs, on=on)
-        return on.submit(spec, key=key)
+        return on.submit(spec, key=key, retry=retry)
 
-    def _run(self, *inputs: Any, on: Backend, key: str | None = None) -> OutT:
+    def _run(self, *inputs: Any, on: Backend, key: str | None = None, retry: bool = False) -> OutT:
         """Submits, shows progress until the job has ended, and opens its result.
 
         An interrupt (Ctrl-C) stops the job with everything that it has started before it goes on, also one that comes
         while the job is being submitted.
         """
+        require_key(key, retry=retry)
         spec = self._prepare(*inputs, on=on)
         with cancelled_by_interrupt(on, key) as key:
-            job: Job[OutT] = on.submit(spec, key=key)
+            job: Job[OutT] = on.submit(spec, key=key, retry=retry)
             watch(job)
             return job.result()
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import hashlib
 import os
-import re
 import secrets
 import shutil
 import subprocess
@@ -21,26 +19,26 @@ from soaptune.errors import BackendError, ConfigError, DataError, JobNotFound, S
 from soaptune.handles import open_handle
 from soaptune.handles.deletion import Copy
 from soaptune.handles.location import Folder
-from soaptune.jobs.arguments import require_spec
+from soaptune.jobs.arguments import require_key, require_spec
 from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.estimate import Estimate
 from soaptune.jobs.job import Job
 from soaptune.jobs.lower import lowered
-from soaptune.jobs.needs import Needs
 from soaptune.jobs.plan import Plan
 from soaptune.jobs.spec import JobSpec
-from soaptune.local.environment import command_line, environment, program_path
+from soaptune.local.environment import command_line, environment
+from soaptune.local.findings import findings
 from soaptune.local.job import LocalJob
+from soaptune.local.keys import Keys, is_job_id
 from soaptune.local.machine import detect
-from soaptune.local.missing import missing
-from soaptune.local.states import write_state
+from soaptune.local.processes import machine
+from soaptune.local.states import STATE_FILE, reserve_space, write_state
 from soaptune.local.supervisor import ALREADY_SUPERVISED
 from soaptune.local.supervisor import command as supervisor_command
 
 __all__ = ["LocalBackend"]
 
 _SPEC_FILE = "job.json"
-_LITTLE_DISK = 1_000_000_000
 
 
 class LocalBackend:
@@ -113,59 +111,24 @@ class LocalBackend:
 
     def preflight(self, spec: JobSpec) -> list[Violation]:
         """What stands in the way of a job here; see `soaptune.jobs.backend.Backend.preflight`."""
-        found = [
-            Violation(
-                path=f"secrets.{name}",
-                code="secret-not-set",
-                message=f"The job needs the environment variable {source}, which is not set.",
-                hint=f"Set {source} and submit again.",
-            )
-            for name, source in spec.secrets.items()
-            if source not in os.environ
-        ]
-        places = {f"inputs.{name}": place for name, place in spec.places.items()}
-        found += [
-            Violation(path=path, code="other-backend", message=f"{place} is not a folder: jobs here read folders only.")
-            for path, place in places.items()
-            if not isinstance(place, Folder)
-        ]
-        folders = {path: place.path for path, place in places.items() if isinstance(place, Folder)}
-        folders |= {f"code_paths.{number}": folder for number, folder in enumerate(spec.code_paths)}
-        found += [
-            Violation(path=path, code="no-such-folder", message=f"{folder} is not a folder on this machine.")
-            for path, folder in folders.items()
-            if not Path(folder).expanduser().is_dir()
-        ]
-        needs = spec.needs or Needs()
-        found += [*self.capabilities.unmet(needs), *missing(needs)]
-        try:
-            program_path(spec)
-        except SoaptuneError as error:
-            found.append(Violation(path="entrypoint", code="no-such-program", message=str(error)))
-        above = _nearest_folder(self._root)
-        if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
-            message = f"Nothing can be written to {self._root}: {above} is not a folder that you may write to."
-            hint = "Give LocalBackend another root."
-            found.append(Violation(path="root", code="root-not-writable", message=message, hint=hint))
-        elif (free := shutil.disk_usage(above).free) < _LITTLE_DISK:
-            message = f"Only {free / 1e9:.1f} GB are free below {self._root}."
-            found.append(Violation(path="root", code="little-disk", level="warning", message=message))
-        return found
+        return findings(spec, self.capabilities, self._root)
 
-    def submit(self, spec: JobSpec, *, key: str | None = None) -> Job[Any]:
+    def submit(self, spec: JobSpec, *, key: str | None = None, retry: bool = False) -> Job[Any]:
         """Starts a job and comes back at once; see `soaptune.jobs.backend.Backend.submit`.
 
         Raises:
+            ConfigError: `retry` without a key.
             BackendError: Something is missing that the job needs, nothing can be written to the root, or the key
                 belongs to another job.
         """
         require_spec(spec)
+        require_key(key, retry=retry)
         try:
-            return self._submit(spec, key)
-        except OSError as error:
+            return self._submit(spec, key, retry=retry)
+        except (OSError, DataError) as error:
             raise BackendError(f"the job {spec.name!r} cannot be started in {self._root}: {error}") from error
 
-    def _submit(self, spec: JobSpec, key: str | None) -> LocalJob:
+    def _submit(self, spec: JobSpec, key: str | None, *, retry: bool) -> LocalJob:
         if key is None:
             job_id = self._new_id(spec)
             try:
@@ -177,26 +140,28 @@ class LocalBackend:
                 raise
         from filelock import FileLock
 
-        record = self._record(key)
+        record = self._keys.file(key)
         files.private_folder(record.parent)
         # Held until the supervisor is there: another process with the same key waits, and then finds the job.
         with FileLock(str(record) + ".lock", mode=0o600):
-            if not record.is_file():
-                job_id = self._new_id(spec)
+            tries = self._keys.tries(key)
+            if not tries:
                 # Before anything starts: who submits again after a crash in between finds this id and goes on with it.
-                files.write_json(record, {"id": job_id, "key": key})
-                return self._start(spec, job_id)
-            job_id = files.read_json(record)["id"]
-            job = self._existing(job_id)
+                tries = self._keys.add(key, (), self._new_id(spec))
+            job = self._existing(tries[-1])
             if job is None:
-                return self._start(spec, job_id)
+                return self._start(spec, tries[-1])
             if job.spec != spec:
-                raise BackendError(f"the key {key!r} belongs to the job {job_id}, whose spec is another one")
-            if not job.never_started:
-                return job
-            # Its submitter may have been killed in the last moment. A second supervisor would do no harm either.
-            self._refuse_what_cannot_start(spec)
-            return self._launch(spec, job_id)
+                raise BackendError(f"the key {key!r} belongs to the job {job.id}, whose spec is another one")
+            if job.never_started:
+                # Its submitter may have been killed in the last moment. A second supervisor would do no harm either.
+                self._refuse_what_cannot_start(spec)
+                return self._launch(spec, job.id)
+            if retry and job.status in ("failed", "cancelled"):
+                job.end_if_lost()
+                self._refuse_what_cannot_start(spec)
+                return self._start(spec, self._keys.add(key, tries, self._new_id(spec))[-1])
+            return job
 
     def find(self, key: str) -> Job[Any] | None:
         """Finds the job of a submission, without starting one; see `soaptune.jobs.backend.Backend.find`.
@@ -205,8 +170,8 @@ class LocalBackend:
             BackendError: The record of the key or of the job cannot be read.
         """
         try:
-            record = self._record(key)
-            return self._existing(files.read_json(record)["id"]) if record.is_file() else None
+            tries = self._keys.tries(key)
+            return self._existing(tries[-1]) if tries else None
         except (OSError, DataError) as error:
             raise BackendError(f"the record of the key {key!r} in {self._root} cannot be read: {error}") from error
 
@@ -218,7 +183,7 @@ class LocalBackend:
             BackendError: The job's record cannot be read.
         """
         bare = job_id.removeprefix("local:")
-        found = self._existing(bare) if re.fullmatch(r"[A-Za-z0-9_-]+", bare) else None
+        found = self._existing(bare) if is_job_id(bare) else None
         if found is None:
             known = [stage.name for stage in self._stages()]
             near = difflib.get_close_matches(bare, known, n=3, cutoff=0.5) or known[:3]
@@ -283,8 +248,11 @@ class LocalBackend:
     def _stages(self) -> list[Path]:
         found: list[tuple[int, Path]] = []
         for file in (self._root / "jobs").glob(f"*/{_SPEC_FILE}"):
+            stage = file.parent
             with contextlib.suppress(OSError):  # removed in between
-                found.append((file.stat().st_mtime_ns, file.parent))
+                plain = file.is_file() and not stage.is_symlink() and not file.is_symlink()
+                if plain and is_job_id(stage.name):
+                    found.append((file.stat().st_mtime_ns, stage))
         return [stage for _, stage in sorted(found, reverse=True)]
 
     def _stage(self, job_id: str) -> Path:
@@ -296,11 +264,15 @@ class LocalBackend:
     def _new_id(self, spec: JobSpec) -> str:
         return f"{spec.name}-{datetime.now(timezone.utc):%Y%m%d}-{secrets.token_hex(4)}"
 
-    def _record(self, key: str) -> Path:
-        return self._root / "keys" / (hashlib.sha256(key.encode()).hexdigest() + ".json")
+    @property
+    def _keys(self) -> Keys:
+        return Keys(self._root / "keys")
 
     def _existing(self, job_id: str) -> LocalJob | None:
-        return self._find(job_id) if (self._stage(job_id) / _SPEC_FILE).is_file() else None
+        stage = self._stage(job_id)
+        if stage.is_symlink():  # it leads out of this root, where nothing is ours
+            raise BackendError(f"{stage} is a link: a job's folder must lie in {self._root} itself")
+        return self._find(job_id) if (stage / _SPEC_FILE).is_file() else None
 
     def _find(self, job_id: str) -> LocalJob:
         stage = self._stage(job_id)
@@ -309,7 +281,7 @@ class LocalBackend:
         except ConfigError as error:
             message = f"{stage / _SPEC_FILE} was not written by this version of soaptune: {error}"
             raise BackendError(message) from error
-        except DataError as error:
+        except (DataError, OSError, ValueError, TypeError, RecursionError) as error:
             raise BackendError(f"the record of the job {job_id} cannot be read: {error}") from error
         return LocalJob(job_id, spec, stage, grace=self._grace)
 
@@ -322,11 +294,15 @@ class LocalBackend:
     def _start(self, spec: JobSpec, job_id: str) -> LocalJob:
         self._refuse_what_cannot_start(spec)
         stage = self._stage(job_id)
-        shutil.rmtree(stage, ignore_errors=True)  # what an interrupted submission under the same key has left
+        if os.path.lexists(stage):  # whatever it is, it is not a job of ours
+            raise BackendError(f"{stage} is in the way: it is no job, and is not removed")
+        # Made beside its place, so that no folder is ever found there that is not a whole job.
+        made = stage.with_name(f".{job_id}.{secrets.token_hex(4)}")
         try:
-            self._write(spec, stage)
+            self._write(spec, made)
+            made.rename(stage)
         except BaseException:  # an interrupt too: nothing has started, so that nothing is to remain
-            shutil.rmtree(stage, ignore_errors=True)
+            shutil.rmtree(made, ignore_errors=True)
             raise
         try:
             return self._launch(spec, job_id)
@@ -350,7 +326,8 @@ class LocalBackend:
             files.private_folder(stage / "keeps")
             (stage / "keeps" / name).symlink_to(kept, target_is_directory=True)
         (stage / "log.txt").touch(mode=0o600)
-        write_state(stage, "pending")
+        reserve_space(stage)
+        write_state(stage, "pending", machine=machine())
         # The last of all: a folder without it is not a job yet.
         files.write_json(stage / _SPEC_FILE, spec.model_dump(mode="json"))
 
@@ -358,7 +335,8 @@ class LocalBackend:
         stage = self._stage(job_id)
         env = environment(spec, stage, threads=self._threads)
         parent = "0" if spec.detach or self._detach else str(os.getpid())
-        supervisor = [*supervisor_command(), str(stage), parent, str(self._grace), "--"]
+        supervisor = [*supervisor_command(), str(stage), parent, str(self._grace), spec.kind, "--"]
+        (stage / STATE_FILE).touch()  # a supervisor that comes too late goes away
         with (stage / "log.txt").open("ab") as log:
             process = subprocess.Popen(
                 [*supervisor, *command_line(spec)],
@@ -379,13 +357,4 @@ def _reap_supervisor(supervisor: subprocess.Popen[bytes], job: LocalJob) -> None
     """Waits for a supervisor, which is otherwise a zombie when nobody asks about its job any more."""
     if supervisor.wait() not in (0, ALREADY_SUPERVISED):
         with contextlib.suppress(SoaptuneError, OSError):
-            _ = job.status  # it was killed: looking at the job ends at once what is left of it
-
-
-def _nearest_folder(path: Path) -> Path:
-    """The path itself, or the nearest above it that is there."""
-    for folder in (path, *path.parents):
-        with contextlib.suppress(OSError):  # we may not even look
-            if folder.exists():
-                return folder
-    return Path(path.anchor)
+            job.end_if_lost()  # it was killed, and perhaps its guard as well

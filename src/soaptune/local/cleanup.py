@@ -186,9 +186,9 @@ class _Removing:
             self._remove(folder)
             removed.append(f"files {folder}/")
         latest = min(time.time() - _UNFINISHED, before or time.time())
-        for folder in _folders(self._root):
+        for folder in [*_folders(self._root), *_unfinished(self._root)]:
             with contextlib.suppress(FileNotFoundError):
-                if not (folder / SPEC_FILE).exists() and folder.stat().st_mtime < latest:
+                if (folder.name[0] == "." or not (folder / SPEC_FILE).exists()) and folder.stat().st_mtime < latest:
                     removed.append(f"files {folder}/")
                     if not self._dry_run:
                         self._bury(folder)
@@ -230,6 +230,13 @@ def _folders(root: Path) -> Iterator[Path]:
     """The folders that may be those of jobs: with names of ours, and no links."""
     for folder in sorted((root / "jobs").glob("*")):
         if re.fullmatch(r"[A-Za-z0-9_-]+", folder.name) and folder.is_dir() and not folder.is_symlink():
+            yield folder
+
+
+def _unfinished(root: Path) -> Iterator[Path]:
+    """The folders of jobs that a submission was making when it was interrupted: ``.<id>.<hex>``."""
+    for folder in sorted((root / "jobs").glob(".*")):
+        if re.fullmatch(r"\.[A-Za-z0-9_-]+\.[0-9a-f]{8}", folder.name) and folder.is_dir() and not folder.is_symlink():
             yield folder
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,14 +20,31 @@ from soaptune.handles import open_handle
 from soaptune.handles.storage import FolderFiles
 from soaptune.jobs.job import ENDED, Event, Job, JobStatus
 from soaptune.jobs.spec import JobSpec
-from soaptune.local.processes import end_job, host, is_alive
-from soaptune.local.states import CANCEL_FILE, STATE_FILE, claim, read_state, write_state
-from soaptune.local.supervisor import ALREADY_SUPERVISED
+from soaptune.local.guard import LOST, lost_end
+from soaptune.local.processes import any_with_arguments, end_job, is_alive, machine, with_arguments
+from soaptune.local.states import (
+    STATE_FILE,
+    ask_to_cancel,
+    claim,
+    identity,
+    lease_holds,
+    lease_time,
+    open_plain,
+    read_state,
+    write_state,
+)
+from soaptune.local.supervisor import ALREADY_SUPERVISED, STARTUP
 
 __all__ = ["LocalJob"]
 
-_STARTUP = 60.0
-"""Seconds after which a supervisor that has not written its state will not come any more."""
+_SOON = 2.0
+"""Seconds for which a process that was just started may not be seen yet."""
+
+_SUPERVISOR = "soaptune.local.supervisor"
+"""Stands in the command line of every supervisor."""
+
+_WATCHERS = (("supervisor", "started"), ("guard", "guard_started"))
+"""Who looks after a job, and since when, by their names in its state."""
 
 _END_OF_FILE = 64 * 1024
 _PIECE = 1024 * 1024
@@ -83,7 +101,11 @@ class LocalJob(Job[Any]):
     def events(self) -> list[Event]:
         """What has happened so far: the states, and before the last one its progress."""
         state = self._state()
-        states = [Event(kind="state", data=line) for line in state.get("history", [])]
+        history: list[dict[str, Any]] = list(state.get("history", []))
+        if state["state"] in ENDED and (not history or history[-1]["state"] != state["state"]):
+            # It was lost, and nobody has written that down.
+            history.append({"state": state["state"], "time": self._last_sign(), "reason": state.get("reason", "")})
+        states = [Event(kind="state", data=line) for line in history]
         last = [states.pop()] if state["state"] in ENDED else []
         text = self._progress_file()
         return [*states, *(Event(kind="progress", data=line) for line in _json_lines(text)), *last]
@@ -116,24 +138,25 @@ class LocalJob(Job[Any]):
             BackendError: It would not stop.
         """
         if self._state()["state"] in ENDED:
+            self.end_if_lost()
             return
-        (self._stage / CANCEL_FILE).touch(mode=0o600)
+        ask_to_cancel(self._stage)
         begun = time.monotonic()
         signalled: int | None = None
         # The command's grace, and then ours for the supervisor to clear up.
         while (waited := time.monotonic() - begun) < self._grace + 10.0:
             state = self._state()
             if state["state"] in ENDED:
+                self.end_if_lost()
                 return
             if self.never_started and waited > 5.0 and claim(self._stage):
-                self._finalize_lost_job(state)  # nobody has taken it up, and from now on nobody can
+                self._write_lost_end(state)  # nobody has taken it up, and from now on nobody can
             pid = state.get("supervisor")
-            if pid and pid != signalled and self._is_watched(state):
-                self._tell_supervisor(state, signal.SIGTERM)
+            if pid and pid != signalled and self._signal_supervisor(state, signal.SIGTERM):
                 signalled = pid
             time.sleep(0.05)
-        self._tell_supervisor(self._state(), signal.SIGKILL)
-        time.sleep(0.2)
+        self._signal_supervisor(self._state(), signal.SIGKILL)
+        self.end_if_lost()
         if self.status not in ENDED:
             raise BackendError(f"the job {self.id} does not stop; its supervisor is process {signalled}")
 
@@ -143,6 +166,17 @@ class LocalJob(Job[Any]):
 
         return cleanup(self._stage.parent.parent, jobs={self.id}, dry_run=dry_run)
 
+    def end_if_lost(self) -> None:
+        """Ends what is left of a job that nobody looks after any more, and writes down how it has ended."""
+        end = time.monotonic() + 10.0
+        while (state := read_state(self._stage)) and state["state"] not in ENDED and time.monotonic() < end:
+            if not self._is_watched(state):
+                self._write_lost_end(state)
+                return
+            if self._supervisor is None or self._supervisor.poll() is None:
+                return  # somebody looks after it
+            time.sleep(0.05)  # its guard is at it
+
     def _tail(self) -> list[str]:
         with self._log() as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _END_OF_FILE))
@@ -151,15 +185,17 @@ class LocalJob(Job[Any]):
 
     def _log(self) -> BinaryIO:
         try:
-            return (self._stage / "log.txt").open("rb")
+            return open_plain(self._stage / "log.txt")
         except FileNotFoundError as error:
             raise self._removed() from error
+        except OSError as error:
+            raise BackendError(f"the log of the job {self.id} cannot be read: {error}") from error
 
     def _removed(self) -> JobNotFound:
         return JobNotFound(f"the folder of the job {self.id} was removed: {self._stage}")
 
     def _state(self) -> dict[str, Any]:
-        """What is known of the job; a supervisor that is gone without a word is noticed here."""
+        """What is known of the job. Nothing is written: of one that is lost it is worked out how it has ended."""
         state = read_state(self._stage)
         if not state:
             raise self._removed()
@@ -167,54 +203,70 @@ class LocalJob(Job[Any]):
             return state
         # Read again: it may have ended well between the two looks.
         state = read_state(self._stage) or state
-        return state if state["state"] in ENDED else self._finalize_lost_job(state)
+        return state if state["state"] in ENDED else {**state, **self._lost_end(state)}
 
     def _is_watched(self, state: dict[str, Any]) -> bool:
         if "supervisor" in state:
-            # Of another machine's processes nothing can be seen from here.
-            return state.get("host") != host() or is_alive(int(state["supervisor"]), str(state.get("started", "")))
+            seen = any(is_alive(state.get(who, 0), state.get(at, "")) for who, at in _WATCHERS)
+            # Processes of other machines and containers are not seen from here: of those the lease is a sign of life.
+            return seen or (state.get("machine") != machine() and lease_holds(self._stage))
         code = self._supervisor.poll() if self._supervisor is not None else ALREADY_SUPERVISED
         if code != ALREADY_SUPERVISED:
             return code is None
-        # Give a supervisor that another process has just started the time to say so.
         try:
-            return time.time() - (self._stage / STATE_FILE).stat().st_mtime < _STARTUP
+            age = time.time() - (self._stage / STATE_FILE).lstat().st_mtime
         except OSError as error:
             raise self._removed() from error
+        if sys.platform == "linux" and not state.get("damaged") and state.get("machine") == machine():
+            return age < _SOON or any_with_arguments(_SUPERVISOR, self.id)
+        # Give a supervisor that another process has just started the time to write its state.
+        return age < STARTUP
 
-    def _finalize_lost_job(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Ends what a job without a supervisor has left running, and writes down how it ended."""
-        end_job(
-            self.id,
-            group=int(state.get("group", 0)),
-            group_started=str(state.get("group_started", "")),
-            grace=1.0,
-        )
-        if (self._stage / CANCEL_FILE).exists():
-            end, reason = "cancelled", "it was cancelled"
-        elif state.get("damaged"):
-            end, reason = "failed", f"its {STATE_FILE} was damaged, and nothing is known of it any more"
-        elif "supervisor" in state:
-            end, reason = "failed", "its supervisor was killed"
+    def _lost_end(self, state: dict[str, Any]) -> dict[str, Any]:
+        if state.get("damaged"):
+            reason = f"its {STATE_FILE} was damaged, and nothing is known of it any more"
+        elif "supervisor" not in state:
+            reason = "its supervisor never started"
+        elif state.get("machine") != machine():
+            reason = f"its supervisor on {state.get('host') or 'another machine'} is gone"
         else:
-            end, reason = "failed", "its supervisor never started"
-        new = {**state, "state": end, "reason": reason}
-        with contextlib.suppress(OSError):  # a full disk does not make the job any less dead
-            claim(self._stage)  # who comes late must not start what is written off
-            found = read_state(self._stage)
-            new = found if found.get("state") in ENDED else write_state(self._stage, end, reason=reason)
-        if state.get("tmp"):
-            shutil.rmtree(state["tmp"], ignore_errors=True)
-        return new
+            reason = LOST
+        end, reason = lost_end(self._stage, reason)
+        return {"state": end, "reason": reason}
 
-    def _tell_supervisor(self, state: dict[str, Any], number: signal.Signals) -> None:
-        if state.get("supervisor") and state.get("host") == host() and self._is_watched(state):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(state["supervisor"]), number)
+    def _write_lost_end(self, state: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # the folder may be gone, or its disk full: it is lost all the same
+            end_job(
+                self.id,
+                folder=identity(self._stage),
+                group=state.get("group", 0),
+                group_started=state.get("group_started", ""),
+                grace=1.0,
+            )
+            claim(self._stage)  # who comes late must not start what is written off
+            if read_state(self._stage).get("state") not in ENDED:
+                end = self._lost_end(state)
+                write_state(self._stage, end["state"], reason=end["reason"])
+
+    def _last_sign(self) -> str:
+        try:
+            seen = lease_time(self._stage) or (self._stage / STATE_FILE).lstat().st_mtime
+        except OSError:
+            return ""
+        return datetime.fromtimestamp(seen, timezone.utc).isoformat(timespec="milliseconds")
+
+    def _signal_supervisor(self, state: dict[str, Any], number: signal.Signals) -> bool:
+        """Whether there is a supervisor to send a signal to; the state's word alone is not enough for that."""
+        pid = state.get("supervisor", 0)
+        if not (is_alive(pid, state.get("started", "")) and with_arguments(pid, _SUPERVISOR, self.id)):
+            return False
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+        return True
 
     def _progress_file(self, *, last: int | None = None) -> bytes:
         try:
-            with (self.output.path / "progress.jsonl").open("rb") as file:
+            with open_plain(self.output.path / "progress.jsonl") as file:
                 if last is not None:
                     file.seek(max(0, file.seek(0, os.SEEK_END) - last))
                 return file.read()

@@ -16,17 +16,54 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["JOB_VARIABLE", "adopt_orphans", "end_job", "host", "is_alive", "parent_death_signal", "reap", "start_time"]
+__all__ = [
+    "FOLDER_VARIABLE",
+    "JOB_VARIABLE",
+    "adopt_orphans",
+    "any_with_arguments",
+    "end_job",
+    "host",
+    "is_alive",
+    "machine",
+    "parent_death_signal",
+    "reap",
+    "start_time",
+    "with_arguments",
+]
 
 JOB_VARIABLE = "SOAPTUNE_JOB"
 """Environment variable that every process of a job inherits, and by which it is known as one of them."""
+
+FOLDER_VARIABLE = "SOAPTUNE_JOB_FOLDER"
+"""The second half of that mark, `soaptune.local.states.identity` of the job's folder: a copy of the folder, or one that
+somebody else has given a job's id, is not taken for the job."""
 
 _LINUX = sys.platform == "linux"
 
 
 def host() -> str:
-    """The name of this machine: process numbers mean nothing on another one."""
+    """The name of this machine, for people."""
     return socket.gethostname()
+
+
+def machine() -> str:
+    """Where process numbers mean the same as here: this start of this machine, and on Linux this container.
+
+    The name would not do: a container that is started again has another one, or the same one and other processes.
+    """
+    if not _LINUX:
+        return socket.gethostname()
+    try:
+        return f"{_boot()}:{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def start_time(pid: int) -> str:
@@ -41,11 +78,7 @@ def start_time(pid: int) -> str:
     fields = _stat(pid)
     if fields is None or fields[0] in "ZX":
         return ""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot = ""
-    return f"{boot}:{fields[19]}"
+    return f"{_boot()}:{fields[19]}"
 
 
 def is_alive(pid: int, started: str) -> bool:
@@ -55,7 +88,28 @@ def is_alive(pid: int, started: str) -> bool:
         pid: Its number.
         started: What `start_time` said of it while it ran.
     """
-    return started != "" and start_time(pid) == started
+    return pid > 0 and started != "" and start_time(pid) == started
+
+
+def with_arguments(pid: int, *parts: str) -> bool:
+    """Whether a process was started with a command line that holds all of these texts (Linux; elsewhere True).
+
+    Args:
+        pid: Its number.
+        *parts: The texts.
+    """
+    if not _LINUX:
+        return True
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return all(os.fsencode(part) in line for part in parts)
+
+
+def any_with_arguments(*parts: str) -> bool:
+    """Whether there is a process as `with_arguments` describes it (Linux)."""
+    return any(with_arguments(int(entry.name), *parts) for entry in Path("/proc").glob("[0-9]*"))
 
 
 def adopt_orphans() -> None:
@@ -97,15 +151,26 @@ def reap(own: int) -> None:
             os.waitpid(ended.si_pid, 0)
 
 
-def end_job(job_id: str, *, group: int, group_started: str, grace: float, root: int = 0) -> bool:
+def end_job(
+    job_id: str,
+    *,
+    folder: str,
+    group: int,
+    group_started: str,
+    grace: float,
+    root: int = 0,
+    spare: int = 0,
+) -> bool:
     """Ends every process of a job: asks first, then kills what is still there.
 
     Args:
         job_id: The job's id, which its processes carry in their environment.
+        folder: What identifies its folder, which they carry too.
         group: The process group in which its command was started; 0 if it was not.
         group_started: What `start_time` said of the group's first process.
         grace: Seconds to wait after asking.
         root: A process whose descendants belong to the job, whatever their environment; 0 for none.
+        spare: One of these descendants that does not: the guard; 0 for none.
 
     Returns:
         Whether all have ended.
@@ -113,7 +178,7 @@ def end_job(job_id: str, *, group: int, group_started: str, grace: float, root: 
 
     def left() -> list[int]:
         if _LINUX:
-            return _members(job_id, root)
+            return [pid for pid in _members(job_id, folder, root) if pid != spare]
         # A group may outlive its first process; without that process its number may be someone else's by now.
         return [group] if group and (root or is_alive(group, group_started)) and _group_lives(group) else []
 
@@ -153,11 +218,11 @@ def _group_lives(group: int) -> bool:
     return True
 
 
-def _members(job_id: str, root: int) -> list[int]:
+def _members(job_id: str, folder: str, root: int) -> list[int]:
     """The living processes of a job, this one left out."""
     parents: dict[int, int] = {}
     marked: set[int] = set()
-    mark = f"{JOB_VARIABLE}={job_id}".encode()
+    mark = {f"{JOB_VARIABLE}={job_id}".encode(), f"{FOLDER_VARIABLE}={folder}".encode()}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -167,7 +232,7 @@ def _members(job_id: str, root: int) -> list[int]:
             continue
         parents[pid] = int(fields[1])
         with contextlib.suppress(OSError):  # another user's, or gone
-            if mark in (entry / "environ").read_bytes().split(b"\0"):
+            if mark <= set((entry / "environ").read_bytes().split(b"\0")):
                 marked.add(pid)
     return sorted(pid for pid in parents if pid in marked or (root and _descends(pid, root, parents)))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from soaptune.errors import ConfigError, Violation
 from soaptune.handles.deletion import Copy
 from soaptune.handles.location import StagePath
-from soaptune.jobs.arguments import require_spec
+from soaptune.jobs.arguments import require_key, require_spec
 from soaptune.jobs.capabilities import Capabilities
 from soaptune.jobs.estimate import Estimate
 from soaptune.jobs.job import Job
@@ -269,14 +269,19 @@ class SnowflakeBackend(HasSettings, TableStore):
 
         return open_model(folder_at(self.connection, location))
 
-    def submit(self, spec: JobSpec, *, key: str | None = None) -> Job[Any]:
+    def submit(self, spec: JobSpec, *, key: str | None = None, retry: bool = False) -> Job[Any]:
         """Sends a job and comes back at once; see `soaptune.jobs.backend.Backend.submit`.
 
         Raises:
+            ConfigError: `retry` without a key.
             BackendError: The job cannot be sent, or the key belongs to a job with another spec.
         """
         require_spec(spec)
-        return self._job(self._submitter.submit(spec, key=key))
+        require_key(key, retry=retry)
+        job = self._job(self._submitter.submit(spec, key=key))
+        if retry and job.status in ("failed", "cancelled"):
+            job = self._job(self._submitter.submit(spec, key=key, after=job.id))
+        return job
 
     def job(self, job_id: str) -> Job[Any]:
         """Finds a job again; see `soaptune.jobs.backend.Backend.job`.

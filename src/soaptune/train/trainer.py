@@ -186,13 +186,14 @@ class Trainer(Step[Model]):
         ]
         return [_under_spec(violation) for violation in found]
 
-    def submit(self, data: Dataset, *, on: Backend, key: str | None = None) -> Job[Model]:
+    def submit(self, data: Dataset, *, on: Backend, key: str | None = None, retry: bool = False) -> Job[Model]:
         """Starts the job and comes back at once.
 
         Args:
             data: The examples.
             on: Where it runs.
             key: Idempotency key: submitting again under the same key gives the job that is there already.
+            retry: With a key: whether a job under it that failed or was cancelled is tried again.
 
         Returns:
             The job; its ``result()`` is the model.
@@ -200,15 +201,16 @@ class Trainer(Step[Model]):
         Raises:
             CheckFailed: The check or the preflight found an error.
         """
-        return self._submit(data, on=on, key=key)
+        return self._submit(data, on=on, key=key, retry=retry)
 
-    def run(self, data: Dataset, *, on: Backend, key: str | None = None) -> Model:
+    def run(self, data: Dataset, *, on: Backend, key: str | None = None, retry: bool = False) -> Model:
         """Runs the job to its end, with a progress bar.
 
         Args:
             data: The examples.
             on: Where it runs.
             key: Idempotency key: submitting again under the same key gives the job that is there already.
+            retry: With a key: whether a job under it that failed or was cancelled is tried again.
 
         Returns:
             The trained model.
@@ -217,7 +219,7 @@ class Trainer(Step[Model]):
             CheckFailed: The check or the preflight found an error.
             JobFailed: Training failed; the error has the last lines of the log and what to do.
         """
-        return self._run(data, on=on, key=key)
+        return self._run(data, on=on, key=key, retry=retry)
 
     def _require(self, data: Dataset, on: Backend) -> None:
         require_backend(on)

@@ -97,7 +97,7 @@ class MemoryBackend:
     def preflight(self, spec: JobSpec) -> list[Violation]:
         return self.findings
 
-    def submit(self, spec: JobSpec, *, key: str | None = None) -> Job[Any]:
+    def submit(self, spec: JobSpec, *, key: str | None = None, retry: bool = False) -> Job[Any]:
         self.submitted.append((spec, key))
         self.last = MemoryJob(spec, **self.how)
         return self.last

@@ -72,7 +72,8 @@ def test_the_supervisor_starts_whatever_the_jobs_variables_do_to_python(tmp_path
     stage = tmp_path / "s"
     (stage / "app").mkdir(parents=True)
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONSTARTUP": "/none", "PYTHONWARNINGS": "error"}
-    arguments = [*command(), str(stage), "0", "0.1", "--", "true"]
+    write_state(stage, "pending")
+    arguments = [*command(), str(stage), "0", "0.1", "command", "--", "true"]
     asked = subprocess.run(arguments, capture_output=True, text=True, check=False, env=env, cwd=tmp_path)
     assert (asked.returncode, asked.stdout, asked.stderr) == (0, "", "")
     assert read_state(stage)["state"] == "done"

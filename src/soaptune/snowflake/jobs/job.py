@@ -12,6 +12,7 @@ from typing import Any, cast
 from urllib.parse import quote as url_quote
 
 from soaptune.common.files import MANIFEST
+from soaptune.common.results import MANIFEST_KINDS, NO_MANIFEST
 from soaptune.errors import BackendError, JobNotFound
 from soaptune.jobs.job import ENDED, Event, Job, JobStatus
 from soaptune.snowflake.jobs.control import Control, Service
@@ -254,6 +255,10 @@ class SnowflakeJob(Job[Any]):
             state = {"state": _STATES.get(service.status, "pending")}
             if service.status == "DELETED":
                 state = self._without_service(sent=True)
+        if state["state"] == "done" and self.spec.kind in MANIFEST_KINDS and not self._has_result():
+            time_of_end = str(self._note("ended").get("time") or _now())
+            self._ended = {"state": "failed", "time": time_of_end, "reason": NO_MANIFEST}
+            return self._ended
         if state["state"] in ENDED:
             if service is not None and service.status in _STATES:
                 state = self._explained(service, state)

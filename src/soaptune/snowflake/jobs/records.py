@@ -17,7 +17,7 @@ import json
 import re
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -44,12 +44,14 @@ class Record:
         spec: What was submitted.
         time: When.
         settings: The backend's settings, as far as they are no secret.
+        earlier: The jobs that were sent under the same key before, and failed.
     """
 
     job: str
     spec: JobSpec
     time: datetime
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    earlier: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The record as JSON; it holds the names of secrets, never their values."""
@@ -57,6 +59,7 @@ class Record:
             "job": self.job,
             "time": self.time.isoformat(timespec="milliseconds"),
             "settings": dict(self.settings),
+            **({"earlier": list(self.earlier)} if self.earlier else {}),
             "spec": self.spec.model_dump(mode="json"),
         }
         return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
@@ -76,12 +79,13 @@ class Record:
             data = cast("dict[str, Any]", json.loads(text))
             spec = JobSpec.model_validate(_lifted(data["spec"]))
             time = datetime.fromisoformat(str(data["time"]))
+            earlier = tuple(str(name) for name in data.get("earlier") or ())
         except ConfigError as error:
             message = f"the record of the job {job} was not written by this version of soaptune: {error}"
             raise BackendError(message) from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BackendError(f"the record of the job {job} is damaged: {type(error).__name__}") from error
-        return cls(job=job, spec=spec, time=time, settings=data.get("settings") or {})
+        return cls(job=job, spec=spec, time=time, settings=data.get("settings") or {}, earlier=earlier)
 
 
 def _lifted(spec: Any) -> Any:
@@ -103,13 +107,17 @@ def _location(place: Any) -> Any:
     return read_location(place) if place.startswith("@") else place
 
 
-def digits_of(key: str | None) -> str:
+def digits_of(key: str | None, tries: int = 0) -> str:
     """The end of a job's name.
 
     Args:
         key: The idempotency key; None draws at random, for a submission that is never repeated.
+        tries: How often the submission was tried before, and failed.
     """
-    return hashlib.sha256(key.encode()).hexdigest()[:12] if key is not None else secrets.token_hex(6)
+    if key is None:
+        return secrets.token_hex(6)
+    text = f"{key}\0{tries}" if tries else key  # no key that a person writes has a NUL character
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def job_name(spec: JobSpec, digits: str) -> str:
@@ -138,14 +146,17 @@ class Records:
         files = [file.path for file in self._root.folder(_FOLDER).list()]
         return [path.removesuffix(".json") for path in files if path.startswith(PREFIX) and path.endswith(".json")]
 
-    def under(self, digits: str) -> str | None:
-        """The job that was submitted under a key.
+    def tries(self, key: str) -> list[str]:
+        """The jobs that were submitted under a key, the first one first; the last one counts.
 
         Args:
-            digits: See `digits_of`.
+            key: The idempotency key.
         """
-        end = f"_{digits.upper()}"
-        return next((name for name in self.names() if name.endswith(end)), None)
+        by_digits = {name.rpartition("_")[2]: name for name in self.names()}
+        found: list[str] = []
+        while (name := by_digits.get(digits_of(key, len(found)).upper())) is not None:
+            found.append(name)
+        return found
 
     def read(self, job: str) -> Record | None:
         """A job's record; None when there is none.
@@ -171,18 +182,19 @@ class Records:
                     continue
         return sorted(found, key=lambda record: record.time, reverse=True)
 
-    def write(self, job: str, spec: JobSpec, settings: Mapping[str, Any]) -> Record:
+    def write(self, job: str, spec: JobSpec, settings: Mapping[str, Any], *, earlier: Sequence[str] = ()) -> Record:
         """Writes a submission down.
 
         Args:
             job: The job's name.
             spec: What is submitted.
             settings: The backend's settings.
+            earlier: The jobs that were sent under the same key before.
 
         Returns:
             The record.
         """
-        record = Record(job, spec, datetime.now(timezone.utc), settings)
+        record = Record(job, spec, datetime.now(timezone.utc), settings, tuple(earlier))
         text = record.to_json()
         self._root.folder(_FOLDER).write(f"{job}.json", text)
         self._root.folder(job).write(_JOB_FILE, text)

@@ -52,12 +52,13 @@ class Submitter:
         self._records = Records(self._root)
         self._control = Control(connection, settings.database_name, settings.schema_name)
 
-    def submit(self, spec: JobSpec, *, key: str | None = None) -> Record:
+    def submit(self, spec: JobSpec, *, key: str | None = None, after: str | None = None) -> Record:
         """Sends a job, or finds the one that was sent under the key.
 
         Args:
             spec: The job.
             key: The idempotency key.
+            after: The job that was sent under the key last and has failed: another one is sent.
 
         Returns:
             The job's record.
@@ -68,10 +69,12 @@ class Submitter:
         self._root.make_stage()
         digits = digits_of(key)
         with _lock(digits):  # two threads with one key: the second finds what the first has sent
-            known = self._records.under(digits) if key is not None else None
-            record = self._records.read(known) if known is not None else None
+            tries = self._records.tries(key) if key is not None else []
+            record = self._records.read(tries[-1]) if tries else None
             if record is not None and record.spec != spec:
                 raise BackendError(f"the key {key!r} belongs to the job {record.job}, whose spec is another one")
+            if record is not None and record.job == after:
+                record, digits = None, digits_of(key, len(tries))
             if record is not None and self._was_sent(record.job):
                 return record
             with tempfile.TemporaryDirectory(prefix="soaptune-") as folder:
@@ -80,7 +83,7 @@ class Submitter:
                 overrides = secret_references(spec, self._settings.database_name, self._settings.schema_name)
                 job = record.job if record is not None else job_name(spec, digits)
                 # Before anything is sent: who submits again after a crash in between goes on from here.
-                record = record or self._records.write(job, spec, self._settings.recorded)
+                record = record or self._records.write(job, spec, self._settings.recorded, earlier=tries)
                 self._upload_inputs(spec, job)
                 service = self._only(job, self._send(spec, job, Path(folder), overrides))
             self._root.folder(job, "state").write("service.json", f'{{"service": "{service.name.name}"}}\n')
@@ -92,8 +95,8 @@ class Submitter:
         Args:
             key: The idempotency key.
         """
-        known = self._records.under(digits_of(key))
-        record = self._records.read(known) if known is not None else None
+        tries = self._records.tries(key)
+        record = self._records.read(tries[-1]) if tries else None
         return record if record is not None and self._was_sent(record.job) else None
 
     def _was_sent(self, job: str) -> bool:
