@@ -14,6 +14,7 @@ from soaptune.jobs.needs import Needs
 from soaptune.jobs.spec import JobSpec
 from soaptune.local.environment import program_path
 from soaptune.local.missing import missing
+from soaptune.local.states import disk_trouble
 
 __all__ = ["findings"]
 
@@ -59,7 +60,8 @@ def findings(spec: JobSpec, capabilities: Capabilities, root: Path) -> list[Viol
         found.append(Violation(path="entrypoint", code="no-such-program", message=str(error)))
     above = _nearest_folder(root)
     if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
-        message = f"Nothing can be written to {root}: {above} is not a folder that you may write to."
+        why = disk_trouble(above) or f"{above} is not a folder that you may write to"
+        message = f"Nothing can be written to {root}: {why}."
         hint = "Give LocalBackend another root."
         found.append(Violation(path="root", code="root-not-writable", message=message, hint=hint))
     elif (free := shutil.disk_usage(above).free) < _LITTLE_DISK:
