@@ -484,6 +484,10 @@ def test_a_key_whose_job_failed_is_tried_again_on_purpose_and_the_first_try_stay
     assert backend.job(first.id).reason == "exit status 3"
     (record,) = (backend.root / "keys").glob("*.json")
     assert json.loads(record.read_text())["earlier"] == [first.id]
+    second.delete()
+    assert backend.find("k").id == first.id, "the key keeps what is left of its tries"
+    first.delete()
+    assert backend.find("k") is None
 
 
 def test_a_job_that_leaves_no_manifest_has_failed(backend):

@@ -277,12 +277,23 @@ def _refuse_links(root: Path) -> None:
 
 
 def _forget(root: Path, job_id: str) -> None:
-    """Removes the records of the keys under which a job was submitted, so that they can be used again."""
+    """Takes a job out of the records of keys; a key without a job can be used again."""
     from filelock import FileLock
 
     for record in (root / "keys").glob("*.json"):
-        if read_unchecked(record).get("id") == job_id:
+        if job_id in _tries(record):
             with FileLock(f"{record}.lock", mode=0o600):
                 # It may have been submitted again in between.
-                if read_unchecked(record).get("id") == job_id and not (root / "jobs" / job_id / SPEC_FILE).exists():
+                if (root / "jobs" / job_id / SPEC_FILE).exists():
+                    continue
+                if left := [one for one in _tries(record) if one != job_id]:
+                    files.write_json(record, {**read_unchecked(record), "id": left[-1], "earlier": left[:-1]})
+                else:
                     record.unlink(missing_ok=True)
+
+
+def _tries(record: Path) -> list[Any]:
+    """The jobs that a key's record names, the first one first; see `soaptune.local.keys`."""
+    found = read_unchecked(record)
+    earlier: Any = found.get("earlier", [])
+    return [*(cast("list[Any]", earlier) if isinstance(earlier, list) else []), found.get("id")]

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         # Known by their descent alone: the mark in the environment is also that of the job which started the guard.
         name = f"guard-{os.getpid()}"
-        end_job(name, group=process.pid, group_started=started, grace=_GRACE, root=os.getpid())
+        end_job(name, folder="", group=process.pid, group_started=started, grace=_GRACE, root=os.getpid())
     return 0 if code is None else code if code >= 0 else 128 - code
 
 
