@@ -18,10 +18,48 @@ from typing_extensions import Self
 
 from soaptune.errors import ConfigError
 
-__all__ = ["Config", "OtherName", "TokenVariable", "is_token", "merged", "sentence", "summary"]
+__all__ = ["KNOWN_TOKENS", "Config", "OtherName", "TokenVariable", "is_token", "merged", "sentence", "summary"]
 
-_TOKEN = re.compile(r"(hf_|sk-|ghp_|github_pat_|eyJ)[A-Za-z0-9._-]{16,}")
-"""How tokens of Hugging Face, OpenAI and GitHub begin, and JSON Web Tokens such as Snowflake's."""
+KNOWN_TOKENS: dict[str, tuple[tuple[str, ...], str]] = {
+    "a Hugging Face token": (("hf_", "api_org_"), r"\b(?:hf_|api_org_)[A-Za-z0-9]{16,}"),
+    "an API key of OpenAI, Anthropic or a service like them": (
+        ("sk-", "sk_", "gsk", "xai", "nvapi", "r8_", "r8-"),
+        r"\b(?:sk|gsk|xai|nvapi|r8)[-_][A-Za-z0-9._-]{20,}",
+    ),
+    "a GitHub token": (
+        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+        r"\b(?:gh[pousr]_|github_pat_)[A-Za-z0-9_]{20,}",
+    ),
+    "a GitLab token": (("glpat-", "gldt-", "glrt-"), r"\bgl(?:pat|dt|rt)-[A-Za-z0-9_-]{20,}"),
+    "a JSON Web Token": (("eyJ",), r"\beyJ[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*)?"),
+    "an AWS access key": (("AKIA", "ASIA", "ABIA", "ACCA"), r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b"),
+    "a Google API key": (
+        ("AIza", "ya29.", "GOCSPX-"),
+        r"\b(?:AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{28})",
+    ),
+    "an Azure key": (
+        ("AccountKey=", "SharedAccessKey=", "Q~"),
+        r"\b(?:AccountKey|SharedAccessKey)=[A-Za-z0-9+/]{40,}={0,2}|\b[\w.~-]{3}\dQ~[\w.~-]{31,34}",
+    ),
+    "an Azure signature": (("sig=",), r"[?&]sig=[A-Za-z0-9%]{40,}"),
+    "a Slack token": (
+        ("xox", "hooks.slack.com"),
+        r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}|hooks\.slack\.com/services/T\w+/B\w+/\w+",
+    ),
+    "a Stripe key": (("k_live_", "k_test_"), r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{20,}"),
+    "a PyPI token": (("pypi-AgE",), r"\bpypi-AgE[A-Za-z0-9_-]{50,}"),
+    "an npm token": (("npm_",), r"\bnpm_[A-Za-z0-9]{36}"),
+    "a Databricks token": (("dapi",), r"\bdapi[0-9a-f]{32}"),
+    "a SendGrid key": (("SG.",), r"\bSG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"),
+    "a Vault token": (("hvs.", "hvb."), r"\bhv[bs]\.[A-Za-z0-9_-]{24,}"),
+}
+"""The forms of tokens that can be told by their looks, by what a person calls them: texts of which each such token has
+one, which are quickly looked for, and the regular expression."""
+
+_TOKEN = re.compile(
+    "|".join([*(form for _, form in KNOWN_TOKENS.values()), r"(hf_|sk-|ghp_|github_pat_|eyJ)[A-Za-z0-9._-]{16,}"])
+)
+"""The same where a name is expected: there less is enough."""
 
 
 def is_token(text: str) -> bool:

@@ -8,16 +8,19 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from soaptune.config import Config, OtherName, is_token
 from soaptune.handles.location import Folder, Location
 from soaptune.jobs.needs import Needs
 from soaptune.jobs.output import FolderOutput, Output
+from soaptune.jobs.secret_values import secret_in, secret_variable
 
-__all__ = ["Inputs", "JobKind", "JobName", "JobSpec", "Keeps", "Resources", "checked_keeps"]
+__all__ = ["STORED", "Inputs", "JobKind", "JobName", "JobSpec", "Keeps", "Resources", "checked_keeps"]
 
-_SECRET = re.compile(r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
+STORED = {"stored": True}
+"""The context in which `JobSpec` reads a spec that was written down earlier: what stands there is not judged again, so
+that a stricter check hides no job."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,60}")
 
@@ -111,13 +114,27 @@ class JobSpec(Config):
 
     @field_validator("env")
     @classmethod
-    def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if _SECRET.search(name):
+    def _no_secrets(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name, text in value.items():
+            if info.context is not STORED and (why := secret_variable(name, text)) is not None:
                 raise ValueError(
-                    f"{name} looks like a secret, and a spec is written to disk: set it in your own environment and "
-                    f'name it there, secrets={{"{name}": "{name}"}}'
+                    f"{name} {why}, and a spec is written to disk: set it in your own environment and name it there, "
+                    f'secrets={{"{name}": "{name}"}}'
                 )
+        return value
+
+    @field_validator("files")
+    @classmethod
+    def _no_secrets_in_files(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name, text in value.items():
+            _refuse_secrets(f"the file {name!r}", text, info)
+        return value
+
+    @field_validator("entrypoint")
+    @classmethod
+    def _no_secrets_in_arguments(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for number, text in enumerate(value):
+            _refuse_secrets(f"part {number} of the command line", text, info)
         return value
 
     @field_validator("secrets")
@@ -195,6 +212,14 @@ class JobSpec(Config):
         from soaptune.common.fingerprint import fingerprint
 
         return fingerprint(self.model_dump(mode="json"))
+
+
+def _refuse_secrets(what: str, text: str, info: ValidationInfo) -> None:
+    if info.context is not STORED and (kind := secret_in(text)) is not None:
+        raise ValueError(
+            f"{what} holds {kind}, and a spec is written to disk: have the job read it from its environment, and name "
+            'it in secrets={"MY_SECRET": "MY_SECRET"}'
+        )
 
 
 def checked_keeps(keeps: Keeps) -> Keeps:

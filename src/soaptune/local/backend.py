@@ -25,7 +25,7 @@ from soaptune.jobs.estimate import Estimate
 from soaptune.jobs.job import Job
 from soaptune.jobs.lower import lowered
 from soaptune.jobs.plan import Plan
-from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.spec import STORED, JobSpec
 from soaptune.local.environment import command_line, environment
 from soaptune.local.findings import findings
 from soaptune.local.job import LocalJob
@@ -277,7 +277,7 @@ class LocalBackend:
     def _find(self, job_id: str) -> LocalJob:
         stage = self._stage(job_id)
         try:
-            spec = JobSpec.model_validate(files.read_json(stage / _SPEC_FILE))
+            spec = JobSpec.model_validate(files.read_json(stage / _SPEC_FILE), context=STORED)
         except ConfigError as error:
             message = f"{stage / _SPEC_FILE} was not written by this version of soaptune: {error}"
             raise BackendError(message) from error

@@ -22,7 +22,7 @@ from soaptune.errors import BackendError, ConfigError, DataError, JobNotFound
 from soaptune.handles.location import Folder
 from soaptune.jobs.cleanup import age_of
 from soaptune.jobs.job import ENDED
-from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.spec import STORED, JobSpec
 from soaptune.local.environment import left_folders
 from soaptune.local.job import LocalJob
 
@@ -246,7 +246,7 @@ def _stages(root: Path) -> Iterator[Stage]:
             submitted = (folder / SPEC_FILE).stat().st_mtime
             spec = None
             with contextlib.suppress(ConfigError, DataError):  # another version's, or damaged
-                spec = JobSpec.model_validate(files.read_json(folder / SPEC_FILE))
+                spec = JobSpec.model_validate(files.read_json(folder / SPEC_FILE), context=STORED)
             ended = LocalJob(folder.name, spec or _UNKNOWN, folder).status in ENDED
             yield Stage(folder, spec, submitted, ended)
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from soaptune.errors import BackendError, ConfigError
-from soaptune.jobs.spec import JobSpec
+from soaptune.jobs.spec import STORED, JobSpec
 from soaptune.snowflake.jobs.control import PREFIX
 from soaptune.snowflake.jobs.stagefiles import StageFolder, read_location
 from soaptune.snowflake.tables.spec import is_old_address, read_tables
@@ -77,7 +77,7 @@ class Record:
         """
         try:
             data = cast("dict[str, Any]", json.loads(text))
-            spec = JobSpec.model_validate(_lifted(data["spec"]))
+            spec = JobSpec.model_validate(_lifted(data["spec"]), context=STORED)
             time = datetime.fromisoformat(str(data["time"]))
             earlier = tuple(str(name) for name in data.get("earlier") or ())
         except ConfigError as error:
