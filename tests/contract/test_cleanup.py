@@ -231,12 +231,14 @@ def test_a_job_of_another_version_goes_when_it_has_ended_and_stays_while_it_runs
 
 
 def test_what_an_interrupted_submission_left_goes_after_a_while(backend: LocalBackend) -> None:
-    half, new = backend.root / "jobs" / "half", backend.root / "jobs" / "new"
-    for folder in (half, new):
-        (folder / "app").mkdir(parents=True)
+    jobs = backend.root / "jobs"
+    half, hidden, new, mine = jobs / "half", jobs / ".half.0123abcd", jobs / "new", jobs / ".mine"
     past = time.time() - 7_200
-    os.utime(half, (past, past))
-    assert backend.cleanup() == [f"files {half}/"]
+    for folder in (half, hidden, new, mine):
+        (folder / "app").mkdir(parents=True)
+        os.utime(folder, None if folder == new else (past, past))
+    assert backend.cleanup() == [f"files {half}/", f"files {hidden}/"]
+    assert mine.is_dir()
     assert new.is_dir()
 
 

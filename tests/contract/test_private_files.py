@@ -21,6 +21,7 @@ from soaptune.handles.storage import FolderFiles
 from soaptune.jobs.spec import JobSpec
 from soaptune.local.backend import LocalBackend
 from soaptune.tasks.spec import TaskSpec
+from tests.e2e.helpers import open_to_others
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
@@ -46,17 +47,6 @@ pathlib.Path(os.environ["SOAPTUNE_KEEPS"], "answers", "rows.db").write_text("tex
 os.system("echo text > ../output/by_a_shell.txt; ls -lRL .. ../inputs/data/ > ../output/listing.txt")
 print("ready", flush=True)
 """
-
-
-def open_to_others(root: Path) -> list[str]:
-    """What lies below a folder, and the folder, with a mode that lets anybody but the owner do anything."""
-    found = [entry for entry in (root, *root.rglob("*")) if not entry.is_symlink()]
-    assert len(found) > 1, f"there is nothing in {root}"
-    return [
-        f"{entry.relative_to(root)} {stat.filemode(entry.stat().st_mode)}"
-        for entry in found
-        if stat.S_IMODE(entry.stat().st_mode) & 0o077
-    ]
 
 
 @pytest.fixture(autouse=True)

@@ -31,8 +31,8 @@ def pytest_runtest_setup() -> None:
 def run_example(repo_root: Path) -> Callable[..., str]:
     """Runs an example of the repository; gives what it prints, and fails with it when the example fails."""
 
-    def run(name: str, *options: str | Path, cwd: Path) -> str:
-        done = python(repo_root / "examples" / name, *options, cwd=cwd, COLUMNS="120")
+    def run(name: str, *options: str | Path, cwd: Path, umask: int = -1) -> str:
+        done = python(repo_root / "examples" / name, *options, cwd=cwd, umask=umask, COLUMNS="120")
         assert done.returncode == 0, f"{name}:\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
         return done.stdout
 

@@ -18,7 +18,7 @@ SOURCE = str(Path(st.__file__).parents[1])
 """Where soaptune is imported from: a child must find it too when it is not installed."""
 
 
-def python(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str | Path, cwd: Path, umask: int = -1, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs this interpreter in a folder, as somebody would in a terminal."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
@@ -29,7 +29,19 @@ def python(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.Co
         text=True,
         encoding="utf-8",
         check=False,
+        umask=umask,
     )
+
+
+def open_to_others(root: Path) -> list[str]:
+    """What lies below a folder, and the folder, with a mode that lets anybody but the owner do anything."""
+    found = [entry for entry in (root, *root.rglob("*")) if not entry.is_symlink()]
+    assert len(found) > 1, f"there is nothing in {root}"
+    return [
+        f"{entry.relative_to(root)} {stat.filemode(entry.stat().st_mode)}"
+        for entry in found
+        if stat.S_IMODE(entry.stat().st_mode) & 0o077
+    ]
 
 
 def generate(backend: st.LocalBackend, *, seed: int, rows: int) -> st.Dataset:

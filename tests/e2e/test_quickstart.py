@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import soaptune as st
-from tests.e2e.helpers import check_report
+from tests.e2e.helpers import check_report, open_to_others
 
 
 def answers_at(url: str) -> bool:
@@ -26,7 +26,8 @@ def answers_at(url: str) -> bool:
 @pytest.mark.soak
 def test_the_quickstart_leaves_a_report_and_nothing_running(run_example: Callable[..., str], tmp_path: Path) -> None:
     sizes = ("--train", "48", "--test", "8", "--max-steps", "4", "--min-valid", "0")
-    printed = run_example("quickstart.py", *sizes, cwd=tmp_path)
+    # Data, training, evaluation and endpoint with an umask that takes nothing away.
+    printed = run_example("quickstart.py", *sizes, cwd=tmp_path, umask=0)
 
     check_report(tmp_path / "quickstart" / "report.json", n=8)
     unseen = st.EvalReport.open(tmp_path / "quickstart" / "report-unseen.json")
@@ -43,4 +44,6 @@ def test_the_quickstart_leaves_a_report_and_nothing_running(run_example: Callabl
     assert sorted(job.spec.kind for job in jobs) == ["data", "data", "endpoint", "model", "report", "report"]
     for job in jobs:
         assert job.status == ("cancelled" if job.spec.kind == "endpoint" else "done")
+        assert not (job.stage / "cache").exists()
+    assert open_to_others(tmp_path / "quickstart" / "runs") == []
     assert {path.name for path in tmp_path.iterdir()} == {"quickstart"}
