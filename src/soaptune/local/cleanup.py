@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from soaptune.common import files
 from soaptune.errors import BackendError, ConfigError, DataError, JobNotFound
@@ -97,11 +97,10 @@ def read_unchecked(file: Path) -> dict[str, Any]:
     Args:
         file: The file.
     """
-    with contextlib.suppress(DataError):
-        found: Any = files.read_json(file)
-        if isinstance(found, dict):
-            return cast("dict[str, Any]", found)
-    return {}
+    try:
+        return files.read_object(file)
+    except DataError:
+        return {}
 
 
 def stages(root: Path) -> list[Stage]:
