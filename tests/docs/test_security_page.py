@@ -11,7 +11,7 @@ PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
 
 
-def tests_in(file: Path) -> set[str]:
+def names_in(file: Path) -> set[str]:
     """The tests of a module, also those in classes, without importing it."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     found = (node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
@@ -20,7 +20,7 @@ def tests_in(file: Path) -> set[str]:
 
 def test_every_named_test_exists() -> None:
     assert len(NAMED) > 20
-    missing = [f"{file}::{name}" for file, name in NAMED if name not in tests_in(ROOT / file)]
+    missing = [f"{file}::{name}" for file, name in NAMED if name not in names_in(ROOT / file)]
     assert missing == []
 
 
