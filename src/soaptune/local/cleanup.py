@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from soaptune.common import files
 from soaptune.errors import BackendError, ConfigError, DataError, JobNotFound
