@@ -149,7 +149,7 @@ def test_a_removal_that_failed_is_repeated(backend: LocalBackend, monkeypatch: p
 
 
 def test_a_dataset_that_a_job_made_is_deleted_and_its_job_stays(backend: LocalBackend) -> None:
-    made = leaving(backend, {})
+    made = leaving(backend, {"kind": "dataset"}, kind="data")
     (made.output.path / "manifest.json").unlink()
     data = rows(str(made.output.path))
     deletion = data.delete(on=backend)

@@ -42,7 +42,9 @@ def disk(tmp_path):
 
 
 def remount(disk, mode):
-    subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)
+    # Until the supervisor of a job that has just ended is gone too, the disk is in use.
+    command = ["mount", "-o", f"remount,{mode}", str(disk)]
+    until(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0, f"the disk is {mode}")
 
 
 def python(code, **more):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from soaptune.errors import BackendError, JobCancelled, JobFailed, JobNotFound, JobTimeout
+from soaptune.errors import BackendError, ConfigError, JobCancelled, JobFailed, JobNotFound, JobTimeout
 from soaptune.jobs.plan import Plan
 from soaptune.jobs.spec import JobSpec
 from soaptune.snowflake.backend import SnowflakeBackend
@@ -162,6 +162,41 @@ def test_the_same_key_twice_is_one_job(backend: SnowflakeBackend, account: Any) 
         backend.submit(_spec("print('other')", name="keyed"), key="one submission")
     with pytest.raises(BackendError, match="another one"):
         backend.submit(_spec("print('once')", name="renamed"), key="one submission")
+
+
+def test_a_key_whose_job_failed_is_tried_again_on_purpose_and_the_first_try_stays(
+    backend: SnowflakeBackend, tmp_path: Any
+) -> None:
+    spec = _spec(f"import pathlib; raise SystemExit(0 if pathlib.Path({str(tmp_path / 'mended')!r}).exists() else 3)")
+    with pytest.raises(ConfigError, match="key="):
+        backend.submit(spec, retry=True)
+    first = backend.submit(spec, key="tried", retry=True)
+    with pytest.raises(JobFailed, match="exit status 3"):
+        first.wait(60)
+    assert backend.submit(spec, key="tried").id == first.id
+    (tmp_path / "mended").touch()
+
+    second = backend.submit(spec, key="tried", retry=True)
+    second.wait(60)
+
+    assert second.id != first.id
+    assert backend.submit(spec, key="tried", retry=True).id == second.id, "one that is done is not tried again"
+    found = backend.find("tried")
+    assert found is not None
+    assert found.id == second.id
+    assert [job.id for job in backend.jobs() if job.id in (first.id, second.id)] == [second.id, first.id]
+    assert backend.job(first.id).reason == "exit status 3"
+    record = backend.records.read(second.id)
+    assert record is not None
+    assert record.earlier == (first.id,)
+
+
+def test_a_job_that_leaves_no_manifest_has_failed(backend: SnowflakeBackend) -> None:
+    job = backend.submit(_spec("print('well')", kind="data"))
+    with pytest.raises(JobFailed, match=r"no manifest\.json"):
+        job.wait(60)
+    assert job.status == "failed"
+    assert "no manifest.json" in backend.job(job.id).reason
 
 
 def test_threads_with_one_key_make_one_job(backend: SnowflakeBackend, account: Any) -> None:
