@@ -21,7 +21,7 @@ from soaptune.tasks import SOAP
 
 def measure(examples: int) -> dict[str, float]:
     """Times one run over fresh rows, after a first block that compiles the templates."""
-    generator = load_generator(SOAP.generator or "")
+    generator = load_generator(SOAP.hooks["generator"])
     start = time.perf_counter()
     generator.columns(seed=1, start=0, stop=1)
     setup = time.perf_counter() - start

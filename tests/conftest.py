@@ -41,6 +41,7 @@ def pytest_configure() -> None:
     os.environ.update(
         HF_HUB_OFFLINE="1",
         HF_HOME=caches,
+        XDG_CACHE_HOME=str(Path(caches) / "cache"),
         TOKENIZERS_PARALLELISM="false",
         WANDB_MODE="disabled",
     )

@@ -17,8 +17,9 @@ from soaptune.evaluate.evaluator import EvalPayload
 from soaptune.handles import open_handle
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
-from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
+from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.model_ref import ModelRef
+from soaptune.handles.weights import fingerprint_folder
 from soaptune.jobs.place import Place
 from soaptune.runtime.__main__ import main
 from soaptune.runtime.evaluate import job

@@ -22,8 +22,9 @@ from soaptune.common.files import write_json
 from soaptune.deploy import Deployer, Gates
 from soaptune.errors import BackendError, EngineError, JobFailed, RequestError
 from soaptune.handles.model import Model
-from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
+from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.report import EvalReport, Metric, ReportLineage
+from soaptune.handles.weights import fingerprint_folder
 from soaptune.local.backend import LocalBackend
 from soaptune.tasks import Task, rendering
 

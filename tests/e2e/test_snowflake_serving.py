@@ -18,7 +18,8 @@ from soaptune.common.files import write_json
 from soaptune.deploy import ServiceOptions
 from soaptune.errors import BackendError, GateError
 from soaptune.evaluate import Evaluator
-from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
+from soaptune.handles.model_manifest import ModelManifest
+from soaptune.handles.weights import fingerprint_folder
 from soaptune.snowflake.backend import SnowflakeBackend
 from soaptune.snowflake.handles.report import read_report_table
 

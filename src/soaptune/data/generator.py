@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import Field, field_validator
 
 from soaptune.data.payload import CortexPayload, GeneratePayload, Mode, Shares
-from soaptune.errors import DataError, MissingExtraError, SoaptuneError, Violation, raise_on_errors
+from soaptune.errors import ConfigError, DataError, MissingExtraError, SoaptuneError, Violation, raise_on_errors
 from soaptune.generation.protocol import Pools, load_generator
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.location import Query
@@ -25,6 +25,7 @@ from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
 from soaptune.jobs.spec import JobName, JobSpec
 from soaptune.jobs.step import Step
+from soaptune.tasks.code import Hook, allowed_hook, check_allowed, module_of
 from soaptune.tasks.task import Task
 
 __all__ = ["DataGenerator"]
@@ -93,6 +94,10 @@ class DataGenerator(Step[Dataset]):
 
     code_paths: tuple[str, ...] = ()
     """Folders with Python code that the job needs, for a generator that is not part of an installed package."""
+
+    allow_code: tuple[str, ...] = ()
+    """Modules and packages (``"my_package"``) whose code may run although a file names it: needed where the task comes
+    from a manifest, and its generator neither with soaptune nor from `code_paths`."""
 
     name: JobName = "generate"
     """The job's name, as backends show it."""
@@ -173,7 +178,7 @@ class DataGenerator(Step[Dataset]):
         """
         require_backend(on)
         if self.mode == "heuristic":
-            return self._unknown_levels(elsewhere=on.capabilities.machine is None)
+            return self._not_allowed() or self._unknown_levels(elsewhere=on.capabilities.machine is None)
         if not on.capabilities.cortex:
             return []  # `Capabilities.unmet` reports it
         try:
@@ -244,12 +249,22 @@ class DataGenerator(Step[Dataset]):
             max_tokens=self.max_tokens,
         )
 
+    def _allowed(self) -> tuple[str, ...]:
+        """What may run: what is named here, and the code of a task that the caller has made."""
+        return (*self.allow_code, *(module_of(self.task.hooks[name]) for name in self.task.named_hooks))
+
+    def _not_allowed(self) -> list[Violation]:
+        path = self.task.hooks.get("generator")
+        if path is None:
+            return []
+        return check_allowed(path, at="task.generator", allow_code=self._allowed(), code_paths=self.code_paths)
+
     def _unknown_levels(self, *, elsewhere: bool) -> list[Violation]:
         path = self.task.hooks.get("generator")
         if self.code_paths or path is None:
             return []  # the job's own path leads to it, this process's may not
         try:
-            levels = load_generator(path).levels()
+            levels = load_generator(path, allow_code=self._allowed()).levels()
         except MissingExtraError as error:
             # A job that runs elsewhere brings the packages itself.
             return [] if elsewhere else [Violation(path="", code="missing-extra", message=str(error))]
@@ -317,4 +332,11 @@ class DataGenerator(Step[Dataset]):
             verbosity=self.verbosity,
             pools=self.pools,
             deduplicate=self.deduplicate,
+            hook=self._hook(),
         )
+
+    def _hook(self) -> Hook:
+        path = self.task.hooks.get("generator")
+        if path is None:
+            raise ConfigError(f"the task {self.task.name!r} has no generator")
+        return allowed_hook(path, allow_code=self._allowed(), code_paths=self.code_paths)

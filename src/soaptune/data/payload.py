@@ -8,6 +8,7 @@ from pydantic import Field
 
 from soaptune.config import Config
 from soaptune.generation.protocol import Pools
+from soaptune.tasks.code import Hook
 from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["CortexPayload", "GeneratePayload", "Mode", "Shares"]
@@ -38,16 +39,22 @@ class GeneratePayload(Config):
     """Which values and templates are used."""
     deduplicate: bool
     """Whether rows that repeat an earlier one are left out."""
+    hook: Hook
+    """The class that makes them: the task's hook that the caller allows to run."""
 
     @property
     def generator(self) -> str:
-        """Import path of the class that makes them, which is a hook of the task."""
-        return self.task.hooks["generator"]
+        """Import path of the class that makes them."""
+        return self.hook.path
 
     @property
     def how(self) -> dict[str, Any]:
         """What the rows depend on, for the dataset's manifest: the same wherever they are made and kept."""
-        return {"step": "generate", "generator": self.generator, **self.model_dump(mode="json", exclude={"task"})}
+        return {
+            "step": "generate",
+            "generator": self.generator,
+            **self.model_dump(mode="json", exclude={"task", "hook"}),
+        }
 
 
 class CortexPayload(Config):

@@ -19,6 +19,7 @@ from soaptune.errors import ConfigError, GateError, JobTimeout, Violation, raise
 from soaptune.handles.endpoint import API_KEY, Endpoint, is_loopback_host
 from soaptune.handles.model import Model
 from soaptune.handles.report import EvalReport
+from soaptune.handles.weights import changed_weights
 from soaptune.jobs.arguments import require_backend, require_capabilities, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.base_model import bring_base
@@ -196,7 +197,12 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
             on: The backend that is to run the job.
         """
         self._require(model, report, on)
-        return [*self._gate_findings(model, report), *self._task_findings(model), *self._key_findings(on)]
+        return [
+            *self._gate_findings(model, report),
+            *self._task_findings(model),
+            *self._key_findings(on),
+            *changed_weights(model),
+        ]
 
     def submit(
         self,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from soaptune.config import Config
 from soaptune.jobs.needs import CortexNeed, Needs, Program
 
-__all__ = ["VLLM", "Cortex", "EngineSpec", "Transformers"]
+__all__ = ["VLLM", "WITHOUT_CODE", "Cortex", "EngineSpec", "Transformers"]
+
+WITHOUT_CODE = ("--no-trust-remote-code", "--load-format", "safetensors")
+"""Options of every vLLM server: no code out of a model's folder is run, and no pickle is read."""
+
+_FIXED = ("trust-remote-code", "load-format")
 
 
 class Transformers(Config):
@@ -44,6 +49,19 @@ class VLLM(Config):
 
     args: tuple[str, ...] = ()
     """Further arguments of the server, such as ``"--max-model-len=8192"``."""
+
+    @field_validator("args")
+    @classmethod
+    def _no_code_of_a_models(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in value:
+            name = argument.partition("=")[0].lstrip("-").replace("_", "-")
+            # The beginning of a name is enough for vLLM.
+            if argument.startswith("-") and len(name) > 1 and any(fixed.startswith(name) for fixed in _FIXED):
+                raise ValueError(
+                    f"{argument!r}: soaptune runs no code out of a model's folder and reads safetensors only, so that "
+                    "this option of vLLM is not passed on"
+                )
+        return value
 
     def needs(self) -> Needs:
         """What a job with this engine needs."""

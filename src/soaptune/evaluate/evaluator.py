@@ -10,12 +10,13 @@ from pydantic import Field
 
 from soaptune.config import Config, OtherName, TokenVariable
 from soaptune.engines.spec import Cortex, EngineSpec, Transformers
-from soaptune.errors import Violation
+from soaptune.errors import Violation, raise_on_errors
 from soaptune.evaluate.judges import Facts
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
 from soaptune.handles.model_ref import ModelRef
 from soaptune.handles.report import EvalReport
+from soaptune.handles.weights import changed_weights
 from soaptune.jobs.arguments import require_backend, require_capabilities, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.base_model import bring_base
@@ -27,6 +28,7 @@ from soaptune.jobs.plan import Plan, as_json
 from soaptune.jobs.requirements import requirements
 from soaptune.jobs.spec import Inputs, JobName, JobSpec
 from soaptune.jobs.step import Step
+from soaptune.tasks.code import Hook, allowed_hook, check_allowed
 from soaptune.tasks.spec import TaskSpec
 
 __all__ = ["EvalPayload", "Evaluator"]
@@ -43,7 +45,7 @@ _NAMES = MappingProxyType(
 )
 """What options of the first release, and of other libraries, are now."""
 
-_OF_THE_CALLER: dict[str, Any] = {"name": "evaluate", "code_paths": (), "token": None}
+_OF_THE_CALLER: dict[str, Any] = {"name": "evaluate", "code_paths": (), "allow_code": None, "token": None}
 """What belongs to the caller and to the job, and enters no payload: the same evaluation has the same plan."""
 
 
@@ -94,6 +96,11 @@ class Evaluator(Step[EvalReport]):
     code_paths: tuple[str, ...] = ()
     """Folders with Python code that the job needs, for a task's lexicon that is not part of an installed package."""
 
+    allow_code: tuple[str, ...] | None = None
+    """Modules and packages (``"my_package"``) whose code may run although a file names it: needed for a task's lexicon
+    that comes neither with soaptune nor from `code_paths`. With ``()`` such a lexicon is left out, and the report's
+    notes say so; with None it is an error."""
+
     name: JobName = "evaluate"
     """The job's name, as backends show it."""
 
@@ -125,7 +132,10 @@ class Evaluator(Step[EvalReport]):
         asked = self.replace(**_OF_THE_CALLER, base=self.base and not isinstance(self.engine, Cortex))
         # A Cortex model is asked with the tuned model's task, whose files do not come into the job.
         task = model.manifest.task if isinstance(self.engine, Cortex) else None
-        step = EvalPayload(evaluator=asked, base=base, base_name=_name_of(base and model.base), task=task, **payload)
+        lexicon = self._lexicon(model, data)
+        step = EvalPayload(
+            evaluator=asked, lexicon=lexicon, base=base, base_name=_name_of(base and model.base), task=task, **payload
+        )
         packages = requirements("data" if isinstance(self.engine, Cortex) else "evaluate")
         return Plan(
             name=self.name,
@@ -160,6 +170,11 @@ class Evaluator(Step[EvalReport]):
         """
         self._require(model, data, on)
         found = [*self._split_findings(data), *_task_findings(model, data)]
+        path = lexicon_of(model.manifest.task or data.task, data.task)
+        if path is not None and self.allow_code is None:
+            found += self._not_allowed(path)
+        if not isinstance(self.engine, Cortex):  # which is asked in the model's place
+            found += changed_weights(model)
         if self.base and not isinstance(self.engine, Cortex) and _base_of(model) is None:
             message = "The model was trained from new weights; there is no base model to compare with."
             found.append(Violation(path="base", code="no-base", level="warning", message=message))
@@ -206,6 +221,18 @@ class Evaluator(Step[EvalReport]):
         """
         return self._run(model, data, on=on, key=key, retry=retry)
 
+    def _lexicon(self, model: Model, data: Dataset) -> Hook | None:
+        """The lexicon that the job may ask; None where there is none, or where it is to be left out."""
+        path = lexicon_of(model.manifest.task or data.task, data.task)
+        if path is None or self._not_allowed(path):
+            if path is not None and self.allow_code is None:
+                raise_on_errors(type(self).__name__, self._not_allowed(path))
+            return None
+        return allowed_hook(path, allow_code=self.allow_code or (), code_paths=self.code_paths)
+
+    def _not_allowed(self, path: str) -> list[Violation]:
+        return check_allowed(path, at="task.lexicon", allow_code=self.allow_code or (), code_paths=self.code_paths)
+
     def _require(self, model: Model, data: Dataset, on: Backend) -> None:
         require_backend(on)
         require_handle(model, Model, "model")
@@ -244,8 +271,20 @@ class EvalPayload(Config):
     """The base model as the job finds it; None when there is none."""
     base_name: str = ""
     """The base model as its users call it; empty when there is none."""
+    lexicon: Hook | None = None
+    """The task's lexicon, if it has one that the caller allows to run; the job asks no other."""
     task: TaskSpec | None = None
     """What a Cortex model is asked: the tuned model's task; None for the data set's."""
+
+
+def lexicon_of(task: TaskSpec, data: TaskSpec) -> str | None:
+    """The import path of the lexicon that an evaluation looks for: the task's own, or else the dataset's.
+
+    Args:
+        task: What the model is asked.
+        data: The dataset's task.
+    """
+    return {**data.hooks, **task.hooks}.get("lexicon")
 
 
 def _base_of(model: Model) -> ModelRef | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from soaptune.common.arrow import Table, arrow
@@ -53,23 +53,24 @@ class ExampleGenerator(Protocol):
         ...
 
 
-def load_generator(path: str) -> ExampleGenerator:
+def load_generator(path: str, *, allow_code: Collection[str] = ()) -> ExampleGenerator:
     """Imports a generator's class and makes one.
 
     Args:
         path: The class as ``"package.module:Class"``.
+        allow_code: The modules and packages whose code may run beside soaptune's own.
 
     Returns:
         The generator.
 
     Raises:
-        ConfigError: The path is malformed, cannot be imported, or leads to something that is not a generator.
+        ConfigError: The path is malformed or not allowed, cannot be imported, or leads to what is not a generator.
         MissingExtraError: numpy or pyarrow is not installed.
     """
     # First, so that a missing package is not taken for a generator that cannot be imported.
     numpy()
     arrow()
-    found: Any = load_hook(path)
+    found: Any = load_hook(path, allow_code=allow_code)
     made: object = found() if isinstance(found, type) else found
     if not isinstance(made, ExampleGenerator):
         raise ConfigError(f"{path!r} is not a generator: it needs the methods columns() and levels().")

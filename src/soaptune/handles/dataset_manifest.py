@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from soaptune.config import Config
+from soaptune.errors import DataError
 from soaptune.tasks.spec import TaskSpec
 
-__all__ = ["FORMAT_VERSION", "NOT_CONTENT", "DatasetManifest"]
+__all__ = ["FORMAT_VERSION", "NOT_CONTENT", "DatasetManifest", "check_split_name"]
 
 FORMAT_VERSION = 1
 """The version of the folder's layout that this release writes; older ones can be read, newer ones cannot."""
@@ -17,6 +19,19 @@ FORMAT_VERSION = 1
 
 NOT_CONTENT = frozenset({"created_with", "plan_fingerprint"})
 """Fields of a manifest that name who wrote it; they make no other dataset of it."""
+
+
+_SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def check_split_name(split: str) -> None:
+    """Refuses what cannot be the name of a split, which is part of a file's name and of a table's.
+
+    Raises:
+        DataError: It is no such name.
+    """
+    if not _SPLIT_NAME.fullmatch(split) or split == "ledger":
+        raise DataError(f"{split!r} cannot be the name of a split: use letters, digits, '-' and '_'; not 'ledger'.")
 
 
 class DatasetManifest(Config):
@@ -42,3 +57,10 @@ class DatasetManifest(Config):
     """Of the plan of the job that made it; empty for what no job has made."""
     created_with: dict[str, str] = Field(default_factory=dict)
     """Versions of the packages that wrote the folder."""
+
+    @field_validator("counts")
+    @classmethod
+    def _names_of_splits(cls, value: dict[str, int]) -> dict[str, int]:
+        for split in value:
+            check_split_name(split)
+        return value

@@ -14,6 +14,7 @@ from pathlib import Path
 from soaptune.common.arrow import Table
 from soaptune.common.columnar import read_parquet, schema_of
 from soaptune.common.files import MANIFEST
+from soaptune.common.inside import inside
 from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.dataset_manifest import DatasetManifest
@@ -49,7 +50,7 @@ class FolderDataset(InFolder, Dataset):
     @property
     def ledger(self) -> RowLedger:
         """What became of every input row."""
-        return RowLedger.read(self._path / "ledger.parquet")
+        return RowLedger.read(inside(self._path, "ledger.parquet"))
 
     def verify(self) -> None:
         """Reads all rows and checks that they are the ones that the manifest lists.
@@ -115,7 +116,7 @@ class FolderDataset(InFolder, Dataset):
 
     def _file(self, split: str) -> Path:
         self._check_split(split)
-        return self._path / f"{split}.parquet"
+        return inside(self._path, f"{split}.parquet")
 
     def _named(self) -> str:
         return "The dataset"
@@ -158,7 +159,7 @@ def open_dataset(path: str | Path) -> FolderDataset:
         folder = folder / "output"
     manifest = open_manifest(FolderFiles(folder), DatasetManifest, hint="Other files load with Dataset.load().")
     for split in manifest.counts:
-        if not (folder / f"{split}.parquet").is_file():
+        if not inside(folder, f"{split}.parquet").is_file():
             raise DataError(f"{folder} is incomplete: the file {split}.parquet is missing.")
     return FolderDataset(folder.absolute(), manifest)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from soaptune.common.files import MANIFEST, atomic_dir, write_json
+from soaptune.common.inside import files_inside, inside
 from soaptune.common.lazy import require
 from soaptune.errors import DataError, JobFailed
 from soaptune.handles.location import InFolder
@@ -18,6 +19,7 @@ from soaptune.handles.model import Model
 from soaptune.handles.model_export import copy_model_files, export_model
 from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.storage import FolderFiles
+from soaptune.handles.weights import check_model_files, verify_weights
 
 __all__ = ["FolderModel", "open_model"]
 
@@ -38,15 +40,20 @@ class FolderModel(InFolder, Model):
     @property
     def weights(self) -> Path:
         """The folder with weights and tokenizer."""
-        return self._path / self._manifest.weights
+        return inside(self._path, self._manifest.weights, what="the folder of the weights")
 
     @property
     def adapter(self) -> Path | None:
         """The folder with ``adapter_config.json``, or None for a whole model."""
         return self.weights if self.is_adapter else None
 
+    def verify(self) -> None:
+        """Reads the files and checks that they are the ones that the manifest speaks of; see `Model.verify`."""
+        verify_weights(self.weights, self.fingerprint, self._manifest.files)
+
     def download(self, path: str | os.PathLike[str]) -> FolderModel:
         """Copies the model, with its manifest, into another folder; see `Model.download`."""
+        self.verify()
         target = Path(path).expanduser()
         with atomic_dir(target) as folder:
             copy_model_files(self.weights, folder / self._manifest.weights)
@@ -61,6 +68,7 @@ class FolderModel(InFolder, Model):
         """
         if not self.is_adapter:
             return self
+        self.verify()
         target = self._path / "merged"
         done = self._merged(target)
         if done is not None:
@@ -80,6 +88,7 @@ class FolderModel(InFolder, Model):
     def load(self) -> tuple[Any, Any]:
         """Loads the model into this process; see `Model.load`."""
         require("torch", "transformers", "peft", extra="train", what="Model.load()")
+        self.verify()
         # The one way from here into the runtime: it needs torch, and is there only when somebody asks for the weights.
         loading = importlib.import_module("soaptune.runtime.engines.loading")
         return loading.load_model(self.weights, base=self.base if self.is_adapter else None)
@@ -89,6 +98,7 @@ class FolderModel(InFolder, Model):
         if content == "adapter" and not self.is_adapter:
             raise DataError(f"the model in {self._path} has no adapter; it is a whole model")
         source = self.merge() if content == "merged" else self
+        source.verify()
         return export_model(source.weights, source.manifest, Path(path).expanduser())
 
     def _merged(self, target: Path) -> FolderModel | None:
@@ -107,7 +117,8 @@ def open_model(path: str | os.PathLike[str]) -> FolderModel:
     if not (folder / MANIFEST).is_file() and (folder / "output" / MANIFEST).is_file():
         folder = folder / "output"
     model = FolderModel(folder, open_manifest(FolderFiles(folder), ModelManifest, hint=_HINT))
-    wanted = "adapter_config.json" if model.is_adapter else "config.json"
-    if not (model.weights / wanted).is_file() or not any(model.weights.glob("*.safetensors")):
-        raise DataError(f"{model.weights} is not a whole model: it needs {wanted} and .safetensors files")
+    there = model.weights.iterdir() if model.weights.is_dir() else ()
+    check_model_files((file.name for file in there), is_adapter=model.is_adapter, where=str(model.weights))
+    for _ in files_inside(model.weights):
+        """Each is looked at: none may be read through a link from outside."""
     return model

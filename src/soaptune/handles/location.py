@@ -10,12 +10,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeAlias, cast, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from soaptune.config import Config
 from soaptune.errors import ConfigError, Violation
-from soaptune.handles.dataset_manifest import DatasetManifest
+from soaptune.handles.dataset_manifest import DatasetManifest, check_split_name
 
 __all__ = [
     "Folder",
@@ -137,6 +137,13 @@ class Tables(Config):
             return cast("Any", value)
         given = dict(cast("dict[str, Any]", value))
         return {"fingerprints": given.pop("prints"), **given}
+
+    @field_validator("splits")
+    @classmethod
+    def _names_of_splits(cls, value: dict[str, TableSplit]) -> dict[str, TableSplit]:
+        for split in value:
+            check_split_name(split)
+        return value
 
     def __str__(self) -> str:
         return f"{self.database}.{self.db_schema}.{self.name}"

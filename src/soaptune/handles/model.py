@@ -62,6 +62,17 @@ class Model(ABC):
         """Where the weights lie, and with that which backend's jobs can read them."""
 
     @abstractmethod
+    def verify(self) -> None:
+        """Reads the files and checks that they are the ones that the manifest speaks of.
+
+        A file that was read before and has not changed since is not read again. Whatever uses the weights asks this
+        first: `merge`, `load`, `export`, `download`, evaluation and deployment.
+
+        Raises:
+            DataError: A file is missing, was changed, or does not belong to the model; or it cannot be read.
+        """
+
+    @abstractmethod
     def download(self, path: str | os.PathLike[str]) -> FolderModel:
         """Writes the model, with its manifest, into a folder of this machine.
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from soaptune.common.files import MANIFEST, atomic_dir, write_json, write_text
 from soaptune.errors import DataError
-from soaptune.handles.model_manifest import MODEL_SUFFIXES, ModelManifest
+from soaptune.handles.model_manifest import ModelManifest
+from soaptune.handles.weights import model_files
 
 __all__ = ["copy_model_files", "export_model", "model_card"]
 
@@ -44,10 +45,13 @@ def copy_model_files(source: Path, target: Path) -> None:
     Args:
         source: A folder with a model.
         target: Where to; made if it is not there.
+
+    Raises:
+        DataError: A symbolic link leads out of the folder.
     """
     target.mkdir(parents=True, exist_ok=True)
-    for file in sorted(source.iterdir()):
-        if file.is_file() and file.suffix in MODEL_SUFFIXES and file.name not in ("README.md", MANIFEST):
+    for file in model_files(source):
+        if file.parent == source:  # what lies deeper is a checkpoint's state
             shutil.copyfile(file, target / file.name)
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
+import re
 from typing import Any, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from soaptune.common.fingerprint import fingerprint
+from soaptune.common.inside import relative_name
 from soaptune.config import Config
 from soaptune.handles.model_ref import ModelRef
 from soaptune.tasks.spec import TaskSpec
 
-__all__ = ["MODEL_SUFFIXES", "ModelManifest", "ModelPlan", "fingerprint_folder"]
+__all__ = ["ModelManifest", "ModelPlan"]
 
-MODEL_SUFFIXES = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model", ".md"})
-"""Files that a model folder may hold. Pickled weights (``.bin``, ``.pt``) can run code when they are read."""
+_FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class ModelPlan(Config):
@@ -71,6 +69,10 @@ class ModelManifest(ModelPlan):
     fingerprint: str
     """Of the files in the weights' folder."""
 
+    files: dict[str, str] = Field(default_factory=dict[str, str])
+    """The SHA-256 of each file of the weights' folder, which the fingerprint is of; manifests of the first release do
+    not list them."""
+
     plan_fingerprint: str = ""
     """Of the plan of the job that made it."""
 
@@ -93,15 +95,15 @@ class ModelManifest(ModelPlan):
     """Largest difference between the adapter's and the merged logits, relative to the largest logit: right after
     merging (``merged``) and as read back from disk in the saved precision (``saved``)."""
 
+    @field_validator("fingerprint")
+    @classmethod
+    def _is_a_fingerprint(cls, value: str) -> str:
+        if not _FINGERPRINT.fullmatch(value):
+            raise ValueError("a model's fingerprint is 'sha256:' and 64 hexadecimal digits")
+        return value
 
-def fingerprint_folder(folder: Path) -> str:
-    """``"sha256:..."`` over names and contents of the model files in a folder."""
-    files: dict[str, str] = {}
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.suffix in MODEL_SUFFIXES and file.name != "README.md":
-            digest = hashlib.sha256()
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-            files[file.relative_to(folder).as_posix()] = digest.hexdigest()
-    return fingerprint(files)
+    @field_validator("weights")
+    @classmethod
+    def _stays_inside(cls, value: str) -> str:
+        relative_name(value, what="the folder of the weights")
+        return value

@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from soaptune.common import files
 from soaptune.common.fingerprint import fingerprint
+from soaptune.common.inside import inside
 from soaptune.config import Config
 from soaptune.handles.manifests import open_manifest
 from soaptune.handles.storage import FolderFiles
@@ -141,7 +142,10 @@ class EvalReport(Config):
         return report
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the report as JSON, atomically. The table of answers stays where it is and is pointed to.
+        """Writes the report as JSON, atomically. The table of answers stays where it is.
+
+        A copy that is written into the table's folder, or above it, goes on pointing to it; one elsewhere does not,
+        since no report is followed out of its folder.
 
         Args:
             path: The file to write; missing folders are made.
@@ -151,17 +155,29 @@ class EvalReport(Config):
         """
         file = Path(path).absolute()
         files.private_folder(file.parent)
-        table = self.predictions_path
-        copy = self if table is None else self.replace(predictions=os.path.relpath(table, file.parent))
+        copy = self if self._folder is None else self.replace(predictions=self._seen_from(file.parent))
         files.write_json(file, copy.model_dump(mode="json"))
         return file
 
+    def _seen_from(self, folder: Path) -> str:
+        """The table's path relative to a folder that a copy is written to; empty where it lies elsewhere."""
+        try:
+            table = self.predictions_path
+            found = "" if table is None else os.path.relpath(table, folder)
+        except ValueError:  # it is not followed, or lies on another drive
+            return ""
+        return "" if found.startswith("..") else Path(found).as_posix()
+
     @property
     def predictions_path(self) -> Path | None:
-        """The table of all answers, or None when the report was not read from a file or has none."""
+        """The table of all answers, or None when the report was not read from a file or has none.
+
+        Raises:
+            DataError: The report names a file that does not lie in its folder, which is not followed.
+        """
         if self._folder is None or not self.predictions:
             return None
-        return Path(os.path.normpath(self._folder / self.predictions))
+        return inside(self._folder, self.predictions, what="the report's table of answers")
 
     @property
     def fingerprint(self) -> str:

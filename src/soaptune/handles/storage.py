@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from soaptune.common.files import copy_folder
+from soaptune.common.inside import files_inside, inside
 from soaptune.errors import DataError
 
 __all__ = ["Files", "FolderFiles"]
@@ -78,16 +79,15 @@ class FolderFiles(Files):
 
     def names(self) -> list[str]:
         """See `Files.names`."""
-        found = (file for file in self._folder.rglob("*") if file.is_file())
-        return sorted(file.relative_to(self._folder).as_posix() for file in found)
+        return sorted(file.relative_to(self._folder).as_posix() for file in files_inside(self._folder))
 
     def read_bytes(self, name: str) -> bytes | None:
         """See `Files.read_bytes`.
 
         Raises:
-            DataError: The file is there and cannot be read.
+            DataError: The file is there and cannot be read, or its name or a link leads out of the folder.
         """
-        file = self._folder / name
+        file = inside(self._folder, name)
         try:
             return file.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -97,6 +97,8 @@ class FolderFiles(Files):
 
     def get(self, target: str | Path) -> object:
         """See `Files.get`."""
+        for _ in files_inside(self._folder):
+            """Each is looked at before any is copied: a link would be followed."""
         return copy_folder(self._folder, target)
 
     def __repr__(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from soaptune.common.fingerprint import TableHasher, fingerprint, fingerprint_ta
 from soaptune.common.versions import installed_versions
 from soaptune.common.wording import did_you_mean
 from soaptune.errors import DataError
-from soaptune.handles.dataset_manifest import FORMAT_VERSION, NOT_CONTENT, DatasetManifest
+from soaptune.handles.dataset_manifest import FORMAT_VERSION, NOT_CONTENT, DatasetManifest, check_split_name
 from soaptune.handles.ledger import RowLedger
 from soaptune.tasks.fact import Fact, facts_type
 from soaptune.tasks.spec import HasSpec, TaskSpec, as_spec
@@ -27,8 +26,6 @@ DEFAULT_STORE = Path("runs") / "data"
 
 STORED = {b"soaptune": b"stored"}
 """The mark of a dataset's Parquet files, in which outputs that are no strings are JSON text."""
-
-_SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def write_dataset(
@@ -145,8 +142,7 @@ def _check_splits(tables: Mapping[str, Table]) -> None:
         raise DataError("A dataset needs at least one split.")
     pa, pc = arrow(), compute()
     for split in tables:
-        if not _SPLIT_NAME.fullmatch(split) or split == "ledger":
-            raise DataError(f"{split!r} cannot be the name of a split: use letters, digits, '-' and '_'; not 'ledger'.")
+        check_split_name(split)
     ids = pa.chunked_array([chunk for table in tables.values() for chunk in table.column("id").chunks], pa.string())
     if pc.count_distinct(ids).as_py() == len(ids):
         return

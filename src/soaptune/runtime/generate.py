@@ -86,7 +86,9 @@ def generate_into(plan: GeneratePayload, place: Place, output: Path) -> Dataset:
 
 
 def _rows(plan: GeneratePayload, progress: Progress) -> Table:
-    load_generator(plan.generator)  # so that a broken one is an error before any node is asked
+    load_generator(
+        plan.generator, allow_code=(plan.hook.module,)
+    )  # so that a broken one is an error before any node is asked
     starts = range(0, plan.num_samples, _CHUNK)
     ranges = [(plan, start, min(start + _CHUNK, plan.num_samples)) for start in starts]
     blocks: list[Table] = []
@@ -105,5 +107,5 @@ def _rows(plan: GeneratePayload, progress: Progress) -> Table:
 
 def _block(plan: GeneratePayload, start: int, stop: int) -> Table:
     """The rows of a range; row i depends on the seed and i alone, wherever it is made."""
-    generator = load_generator(plan.generator)
+    generator = load_generator(plan.generator, allow_code=(plan.hook.module,))
     return generator.columns(seed=plan.seed, start=start, stop=stop, verbosity=plan.verbosity, pools=plan.pools)

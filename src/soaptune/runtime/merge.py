@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from soaptune.common.files import MANIFEST, atomic_dir, write_json
+from soaptune.common.fingerprint import fingerprint
 from soaptune.errors import EngineError, SoaptuneError
 from soaptune.handles.folder_model import FolderModel, open_model
-from soaptune.handles.model_manifest import fingerprint_folder
 from soaptune.handles.model_ref import ModelRef
+from soaptune.handles.weights import digests
 from soaptune.runtime.engines.loading import load_model
 
 __all__ = ["main", "merge"]
@@ -41,6 +42,7 @@ def merge(model: FolderModel, output: Path, *, base: ModelRef | None = None) -> 
     Raises:
         EngineError: The merged model's logits are not the adapter's.
     """
+    model.verify()
     manifest = model.manifest
     tuned, tokenizer = _load(model, base or model.base)
     probes = _probes(int(tuned.config.vocab_size))
@@ -65,10 +67,12 @@ def merge(model: FolderModel, output: Path, *, base: ModelRef | None = None) -> 
             raise EngineError(
                 f"saved as {name}, the merged model's logits differ by {found['saved']:.1e} of the largest"
             )
+        files = digests(weights)
         whole = manifest.replace(
             method="full",
             weights="model",
-            fingerprint=fingerprint_folder(weights),
+            fingerprint=fingerprint(files),
+            files=files,
             merged_from=manifest.fingerprint,
             merge_check=found,
         )

@@ -18,6 +18,7 @@ from soaptune.prompting import IGNORE_INDEX, LabelledRow, has_system_role
 from soaptune.prompting.chat import Rendered, render_training
 from soaptune.prompting.special_tokens import escaping
 from soaptune.prompting.tokens import label_text
+from soaptune.runtime.engines.pretrained import read_tokenizer
 from soaptune.tasks import rendering
 from soaptune.train.tokens import TokenAnswer, TokenQuestion
 
@@ -146,9 +147,8 @@ def _rewritten(tokenizer: Any, conversations: Sequence[Conversation], rendered: 
 
 def _tokenizer(question: TokenQuestion) -> Any:
     """The tokenizer; None when it is one of the hub that does not lie in the cache."""
-    # Both are typed in part only.
+    # It is typed in part only.
     hub: Any = importlib.import_module("huggingface_hub")
-    transformers: Any = importlib.import_module("transformers")
     folder, from_hub = question.model, not Path(question.model).is_absolute()
     try:
         if from_hub:
@@ -159,7 +159,7 @@ def _tokenizer(question: TokenQuestion) -> Any:
                 allow_patterns=_TOKENIZER_FILES,
                 local_files_only=True,
             )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = read_tokenizer(folder)
     except Exception as error:  # the files are the user's, and tokenizers raises plain exceptions for broken ones
         if from_hub:  # the job fetches what the cache lacks
             return None

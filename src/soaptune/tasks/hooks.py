@@ -1,13 +1,13 @@
 """Hooks: what a task brings along as code, named by an import path such as ``"package.module:Name"``.
 
 A path and not an object, so that it travels into a job as text; the job imports it from the installed package or from
-the caller's ``code_paths``.
+the caller's ``code_paths``. What is imported here has been allowed by the caller: see `soaptune.tasks.code`.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, cast
 
 from typing_extensions import TypedDict
@@ -82,19 +82,22 @@ def check_hook(path: str, *, at: str) -> list[Violation]:
     return []
 
 
-def load_hook(path: str) -> Any:
-    """Imports what a hook names.
+def load_hook(path: str, *, allow_code: Collection[str] = ()) -> Any:
+    """Imports what a hook names, if the caller allows it.
 
     Args:
         path: The import path.
+        allow_code: The modules and packages whose code may run beside soaptune's own.
 
     Returns:
         The class or function.
 
     Raises:
-        ConfigError: The path has the wrong form, or nothing can be imported under it.
+        ConfigError: The path has the wrong form, its module is not allowed, or nothing can be imported under it.
     """
-    found = check_hook(path, at="")
+    from soaptune.tasks.code import check_allowed
+
+    found = check_hook(path, at="") or check_allowed(path, at="", allow_code=allow_code)
     if found:
         raise ConfigError(f"{found[0].message} {found[0].hint}")
     module, _, name = path.partition(":")
@@ -106,20 +109,21 @@ def load_hook(path: str) -> Any:
         raise ConfigError(f"The module {module!r} has no {name!r}.") from error
 
 
-def load_lexicon(path: str) -> tuple[str, ...]:
+def load_lexicon(path: str, *, allow_code: Collection[str] = ()) -> tuple[str, ...]:
     """Asks a task's lexicon for its terms.
 
     Args:
         path: Import path of a function without arguments that gives strings.
+        allow_code: The modules and packages whose code may run beside soaptune's own.
 
     Returns:
         The terms, each once, in alphabetical order.
 
     Raises:
-        ConfigError: The function cannot be imported, fails, or gives something else than strings.
+        ConfigError: The function is not allowed, cannot be imported, fails, or gives something else than strings.
     """
     try:
-        given: Any = load_hook(path)()
+        given: Any = load_hook(path, allow_code=allow_code)()
     except ConfigError:
         raise
     except Exception as error:

@@ -70,6 +70,8 @@ class Task(Generic[OutT]):
     user_template: str
     rubric: dict[str, str]
     hooks: dict[str, str]
+    named_hooks: frozenset[str]
+    """The hooks that were named in this program or its config; the others came with a spec out of a file."""
     _model: type[BaseModel] | None
     _schema: dict[str, Any]
 
@@ -89,6 +91,7 @@ class Task(Generic[OutT]):
             user_template=user_template,
             rubric=dict(rubric),
             hooks=_hooks(hooks),
+            named_hooks=frozenset(_hooks(hooks)),
             _model=output,
             _schema=_schema_of(output),
         )
@@ -107,7 +110,8 @@ class Task(Generic[OutT]):
         task = cast("Task[dict[str, Any]]", object.__new__(Task))
         spec = spec.replace(hooks={**spec.hooks, **_hooks(hooks)}) if hooks else spec
         parts = {name: getattr(spec, name) for name in ("name", "system_prompt", "user_template", "rubric", "hooks")}
-        task.__dict__.update(**parts, _model=None, _schema=spec.output_schema, _spec=spec)
+        named = frozenset(_hooks(hooks))
+        task.__dict__.update(**parts, named_hooks=named, _model=None, _schema=spec.output_schema, _spec=spec)
         return task
 
     def bind(self, output: type[ModelT]) -> Task[ModelT]:
@@ -125,7 +129,7 @@ class Task(Generic[OutT]):
         # As text, because the order of the fields counts.
         if json.dumps(_schema_of(output)) != json.dumps(self._schema):
             raise ConfigError(f"{output.__name__} does not describe the answers of the task {self.name!r}.")
-        return Task(
+        task = Task(
             name=self.name,
             system_prompt=self.system_prompt,
             user_template=self.user_template,
@@ -133,6 +137,8 @@ class Task(Generic[OutT]):
             rubric=self.rubric,
             **cast("Hooks", self.hooks),
         )
+        task.__dict__["named_hooks"] = self.named_hooks
+        return task
 
     @property
     def output(self) -> type[OutT]:
@@ -296,7 +302,8 @@ class Task(Generic[OutT]):
             return Task.from_spec(value)
         if not isinstance(value, dict):
             raise ValueError(not_a_task(value))
-        return Task.from_spec(TypeAdapter(TaskSpec).validate_python(value))
+        spec = TypeAdapter(TaskSpec).validate_python(value)
+        return Task.from_spec(spec, **cast("Hooks", spec.hooks))  # what a config names, its user names
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:

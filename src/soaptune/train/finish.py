@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from soaptune.common.files import MANIFEST, read_json, write_json
+from soaptune.common.fingerprint import fingerprint
 from soaptune.common.versions import installed_versions
-from soaptune.errors import DataError
 from soaptune.handles.model_export import copy_model_files
-from soaptune.handles.model_manifest import ModelManifest, ModelPlan, fingerprint_folder
+from soaptune.handles.model_manifest import ModelManifest, ModelPlan
 from soaptune.handles.model_ref import ModelRef
+from soaptune.handles.weights import check_model_files, digests
 from soaptune.jobs.place import PLACE_FILE, Place
 
 __all__ = ["GIT_REVISION", "PACKAGES", "finish_model", "git_revision", "package_versions"]
@@ -56,9 +57,8 @@ def finish_model(
         DataError: The checkpoint is not a whole model.
     """
     planned = ModelPlan.model_validate(read_json(plan))
-    wanted = "adapter_config.json" if planned.method == "lora" else "config.json"
-    if not (checkpoint / wanted).is_file() or not any(checkpoint.glob("*.safetensors")):
-        raise DataError(f"{checkpoint} is not a whole model: it needs {wanted} and .safetensors files")
+    there = checkpoint.iterdir() if checkpoint.is_dir() else ()
+    check_model_files((file.name for file in there), is_adapter=planned.method == "lora", where=str(checkpoint))
     folder = output / "model"
     if folder.exists():
         shutil.rmtree(folder)
@@ -70,10 +70,12 @@ def finish_model(
     base = planned.base.replace(revision=base_revision or planned.base.revision)
     if planned.method == "lora":
         _name_the_base(folder / "adapter_config.json", base)
+    files = digests(folder)
     made: dict[str, Any] = {
         "base": base,
         "plan_fingerprint": Place.read(plan.parent).plan if (plan.parent / PLACE_FILE).is_file() else "",
-        "fingerprint": fingerprint_folder(folder),
+        "fingerprint": fingerprint(files),
+        "files": files,
         "versions": package_versions(),
         # A job on this machine mostly lies inside the project; elsewhere the submitter has to tell.
         "git_revision": os.environ.get(GIT_REVISION) or git_revision(),

@@ -24,7 +24,7 @@ from soaptune.evaluate import Evaluator
 from soaptune.evaluate.evaluator import EvalPayload
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
-from soaptune.handles.model_manifest import fingerprint_folder
+from soaptune.handles.weights import fingerprint_folder
 from soaptune.jobs.place import Place
 from soaptune.jobs.requirements import requirements
 from soaptune.runtime.engines.cortex import CortexEngine

@@ -17,7 +17,8 @@ from soaptune.errors import SoaptuneError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.location import Query
 from soaptune.handles.model import Model
-from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
+from soaptune.handles.model_manifest import ModelManifest
+from soaptune.handles.weights import fingerprint_folder
 from soaptune.jobs.needs import CortexNeed, Needs
 from soaptune.jobs.output import NamedTables
 from soaptune.jobs.plan import Plan

@@ -9,8 +9,9 @@ from soaptune.errors import BackendError, CheckFailed, ConfigError, DataError, J
 from soaptune.evaluate import Evaluator
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.model import Model
-from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
+from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.report import EvalReport, Metric, ReportLineage
+from soaptune.handles.weights import fingerprint_folder
 from soaptune.jobs.spec import JobSpec
 from soaptune.jobs.watch import watch
 from soaptune.local.backend import LocalBackend

@@ -12,7 +12,8 @@ from soaptune.deploy.service import ServiceOptions
 from soaptune.engines import VLLM
 from soaptune.errors import BackendError, DataError, EngineError, RequestError
 from soaptune.handles.model import Model
-from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
+from soaptune.handles.model_manifest import ModelManifest
+from soaptune.handles.weights import fingerprint_folder
 from soaptune.jobs.place import Place
 from soaptune.prompting.chat import render_prompt
 from soaptune.runtime.engines.transformers import TransformersEngine

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import time
 
@@ -6,6 +7,7 @@ from pydantic import BaseModel
 
 from soaptune import __version__, tiny
 from soaptune.common.files import write_json
+from soaptune.common.fingerprint import fingerprint
 from soaptune.deploy import Deployer, Gates, ServerOptions
 from soaptune.deploy.service import ServiceOptions
 from soaptune.errors import CheckFailed, ConfigError, DataError, GateError, JobTimeout
@@ -15,6 +17,7 @@ from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.model_ref import ModelRef
 from soaptune.handles.report import EvalReport, Metric, ReportLineage
+from soaptune.handles.weights import fingerprint_folder
 from soaptune.tasks import SOAP, SOAPNote, Task
 from tests.unit.backends import ACCOUNT, Elsewhere
 
@@ -33,6 +36,15 @@ BOOKINGS = Task(
 )
 
 
+MODEL = fingerprint(
+    {
+        name: hashlib.sha256(text).hexdigest()
+        for name, text in {"adapter_config.json": b"{}", "config.json": b"{}", "model.safetensors": b""}.items()
+    }
+)
+"""The fingerprint of every model that `make_model` makes."""
+
+
 def make_model(folder, *, task=SOAP, method="lora", base="soaptune/tiny", merged_from=None):
     weights = folder / "model"
     weights.mkdir(parents=True)
@@ -48,7 +60,7 @@ def make_model(folder, *, task=SOAP, method="lora", base="soaptune/tiny", merged
         spec={},
         spec_fingerprint="sha256:s",
         yaml_fingerprint="sha256:y",
-        fingerprint="sha256:model",
+        fingerprint=fingerprint_folder(weights),
         merged_from=merged_from,
     )
     write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
@@ -60,7 +72,7 @@ def model(tmp_path):
     return make_model(tmp_path / "tuned")
 
 
-def make_report(low=0.96, *, model_fingerprint="sha256:model"):
+def make_report(low=0.96, *, model_fingerprint=MODEL):
     return EvalReport(
         n=100,
         metrics={"schema_valid": Metric(value=0.99, low=low, high=1, n=100)},
@@ -92,7 +104,7 @@ def test_the_job_says_all_that_the_server_needs(model):
         "port": 8080,
         "max_new_tokens": 300,
         "max_request_bytes": 1_000_000,
-        "model_fingerprint": "sha256:model",
+        "model_fingerprint": MODEL,
         "base": {"name": "soaptune/tiny", "revision": "abc"},
         "report_fingerprint": report.fingerprint,
         "metrics": {"schema_valid": 0.99},

@@ -15,6 +15,7 @@ from soaptune.handles.location import Folder
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.model_ref import ModelRef
+from soaptune.handles.weights import fingerprint_folder
 from soaptune.jobs.place import Account, Place
 from soaptune.local.backend import LocalBackend
 from soaptune.tasks.spec import TaskSpec
@@ -55,7 +56,7 @@ def make_model(folder, *, base="soaptune/tiny", spec=None, task=task()):  # noqa
         spec=spec or {},
         spec_fingerprint="sha256:s",
         yaml_fingerprint="sha256:y",
-        fingerprint="sha256:m",
+        fingerprint=fingerprint_folder(folder / "model"),
     )
     write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
     return Model.open(folder)
@@ -77,7 +78,7 @@ def test_it_compiles_to_a_job_of_a_plan_and_two_inputs(model, data):
     assert spec.inputs == {"model": Folder(path=str(model.path)), "data": Folder(path=str(data.path))}
     plan = EvalPayload.model_validate(json.loads(spec.files["step.json"]))
     assert plan.evaluator == Evaluator(max_samples=5)
-    assert (plan.base, plan.model_fingerprint) == (ModelRef(name="soaptune/tiny"), "sha256:m")
+    assert (plan.base, plan.model_fingerprint) == (ModelRef(name="soaptune/tiny"), model.fingerprint)
 
 
 def test_the_same_input_compiles_to_the_same_bytes(model, data):

@@ -52,8 +52,11 @@ def test_the_file_has_the_metrics_on_top_for_readers_without_the_library(tmp_pat
 
 def test_a_copy_still_finds_the_table_of_answers(tmp_path):
     report = EvalReport.open(make().save(tmp_path / "job" / "report.json"))
-    copy = EvalReport.open(report.save(tmp_path / "quickstart" / "report.json"))
+    copy = EvalReport.open(report.save(tmp_path / "report.json"))
     assert copy.predictions_path == tmp_path / "job" / "predictions.parquet"
+    # No report is followed out of its folder, so a copy elsewhere does not name the table.
+    assert EvalReport.open(report.save(tmp_path / "quickstart" / "report.json")).predictions_path is None
+    assert report.predictions_path == tmp_path / "job" / "predictions.parquet"
     assert make().predictions_path is None
 
 

@@ -20,6 +20,7 @@ from soaptune.handles.location import Folder, Query, StagePath
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.model_ref import ModelRef
+from soaptune.handles.weights import fingerprint_folder
 from soaptune.jobs.lower import lowered
 from soaptune.jobs.memory_need import inference_memory
 from soaptune.jobs.needs import CortexNeed, Needs, Program
@@ -63,7 +64,7 @@ def model_in(folder: Path) -> Model:
         spec={},
         spec_fingerprint="sha256:s",
         yaml_fingerprint="sha256:y",
-        fingerprint="sha256:m",
+        fingerprint=fingerprint_folder(folder / "model"),
     )
     write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
     return Model.open(folder)

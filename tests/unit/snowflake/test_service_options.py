@@ -82,7 +82,7 @@ def test_the_versions_name_is_of_what_is_packed_and_not_of_how_it_is_served(mode
 
 def test_the_comment_says_where_the_model_came_from_and_that_its_text_was_made_up(model, backend):
     plan = plan_of(Deployer(name="x"), model, make_report(), backend)
-    for fingerprint in ("sha256:model", "sha256:d", "sha256:s", str(plan.report_fingerprint)):
+    for fingerprint in (model.fingerprint, "sha256:d", "sha256:s", str(plan.report_fingerprint)):
         assert fingerprint in plan.comment
     assert "SYNTHETIC" in plan.comment
 

@@ -10,8 +10,9 @@ import pytest
 
 from soaptune.errors import DataError
 from soaptune.handles.model import Model
-from soaptune.handles.model_manifest import ModelManifest, ModelPlan, fingerprint_folder
+from soaptune.handles.model_manifest import ModelManifest, ModelPlan
 from soaptune.handles.model_ref import ModelRef
+from soaptune.handles.weights import fingerprint_folder
 from soaptune.tasks.spec import TaskSpec
 from soaptune.train.finish import GIT_REVISION, finish_model
 from soaptune.train.spec import TrainSpec

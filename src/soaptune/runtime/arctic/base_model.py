@@ -16,10 +16,10 @@ from typing import Any, Literal, cast
 from arctic_training.config.model import ModelConfig
 from arctic_training.model.hf_factory import HFModelFactory
 from pydantic import model_validator
-from transformers import AutoModelForCausalLM
 from typing_extensions import Self
 
 from soaptune import tiny
+from soaptune.runtime.engines.pretrained import new_model, read_model, refuse_code
 
 __all__ = ["BaseModelConfig", "BaseModelFactory", "fetch", "used_revision"]
 
@@ -43,6 +43,7 @@ class BaseModelConfig(ModelConfig):
     def _to_folder(self) -> Self:
         # Everything behind this (the tokenizer's config, DeepSpeed's) takes the place from here.
         self.name_or_path = fetch(str(self.name_or_path), revision=self.revision, cache_dir=self.cache_dir)
+        refuse_code(str(self.name_or_path))  # ArcticTraining reads config and tokenizer itself, and would ask
         return self
 
 
@@ -62,17 +63,12 @@ class BaseModelFactory(HFModelFactory):
             The model in the dtype of the config.
         """
         if self.config.initialization == "random":
-            build = cast("Any", AutoModelForCausalLM.from_config)
-            return build(
-                model_config, attn_implementation=self.config.attn_implementation, dtype=self.config.dtype.value
-            )
-        return AutoModelForCausalLM.from_pretrained(
-            self.config.name_or_path,
-            config=model_config,
-            attn_implementation=self.config.attn_implementation,
+            return new_model(model_config, dtype=self.config.dtype.value, attention=self.config.attn_implementation)
+        return read_model(
+            str(self.config.name_or_path),
             dtype=self.config.dtype.value,
-            use_safetensors=True,
-            trust_remote_code=False,
+            attention=self.config.attn_implementation,
+            config=model_config,
         )
 
 

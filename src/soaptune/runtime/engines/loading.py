@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from soaptune import tiny
 from soaptune.errors import EngineError
 from soaptune.handles.model_ref import ModelRef
+from soaptune.runtime.engines.pretrained import read_adapter, read_model, read_tokenizer
 
 __all__ = ["load_model", "load_tokenizer", "local_folder", "pick_device", "pick_dtype"]
 
@@ -60,22 +60,19 @@ def load_model(
     adapter = Path(place) if (Path(place) / "adapter_config.json").is_file() else None
     found = ModelRef.model_validate(base or _base_of(adapter)) if adapter else given
     source = tiny.resolve(found.name)
-    hub = {"revision": found.revision, "trust_remote_code": False}
     # Another place may hold its own tokenizer; a hub name has no folder to look into.
     tokenizer_from = place if _has_tokenizer(Path(place)) else source
     target = pick_device(device)
     number = pick_dtype(target) if dtype == "auto" else _dtype(dtype)
-    # transformers types these classes in part only.
-    models: Any = AutoModelForCausalLM
-    tokenizers: Any = AutoTokenizer
     _quiet()
     try:
-        model = models.from_pretrained(source, dtype=number, use_safetensors=True, attn_implementation="sdpa", **hub)
-        tokenizer = tokenizers.from_pretrained(
-            tokenizer_from, **(hub if tokenizer_from == source else {"trust_remote_code": False})
-        )
+        model = read_model(source, dtype=number, revision=found.revision)
+        tokenizer = read_tokenizer(tokenizer_from, revision=found.revision if tokenizer_from == source else None)
         if adapter:
-            model = _with_adapter(model, adapter, merge=merge)
+            tuned = read_adapter(model, adapter)
+            model = tuned.merge_and_unload() if merge else tuned
+    except EngineError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise EngineError(
             f"the model {source!r}" + (f" with the adapter {str(adapter)!r}" if adapter else "") + " could not be "
@@ -92,10 +89,9 @@ def load_tokenizer(folder: str | Path) -> Any:
     Raises:
         EngineError: There is no tokenizer.
     """
-    tokenizers: Any = AutoTokenizer
     _quiet()
     try:
-        return tokenizers.from_pretrained(tiny.resolve(str(folder)), trust_remote_code=False)
+        return read_tokenizer(tiny.resolve(str(folder)))
     except (OSError, ValueError, KeyError) as error:
         raise EngineError(f"the tokenizer of {str(folder)!r} could not be loaded: {error}") from error
 
@@ -118,14 +114,6 @@ def local_folder(model: ModelRef) -> Path:
         return Path(hub.snapshot_download(model.name, revision=model.revision, allow_patterns=files))
     except (OSError, ValueError) as error:
         raise EngineError(f"the files of the model {model.name!r} could not be fetched: {error}") from error
-
-
-def _with_adapter(model: Any, adapter: Path, *, merge: bool) -> Any:
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise EngineError(f"{adapter}: the adapter's weights (adapter_model.safetensors) are missing")
-    peft: Any = importlib.import_module("peft")
-    tuned = peft.PeftModel.from_pretrained(model, str(adapter))
-    return tuned.merge_and_unload() if merge else tuned
 
 
 def _base_of(adapter: Path | None) -> str:

@@ -25,6 +25,7 @@ from typing import IO, Any, cast
 from typing_extensions import Self
 
 from soaptune.engines import Completion, GenerationRequest, OnProgress, Unanswered
+from soaptune.engines.spec import WITHOUT_CODE
 from soaptune.errors import EngineError
 from soaptune.local.ports import reserve_port
 from soaptune.prompting.chat import render_prompt
@@ -38,6 +39,7 @@ _TRIES, _PAUSE = 3, 1.0
 _LOG_BYTES = 20_000
 _ANSWER_SECONDS, _STOP_SECONDS = 1800.0, 30.0
 _OPTIONS = (
+    *WITHOUT_CODE,
     *("--host", "127.0.0.1", "--served-model-name", _NAME),
     *("--generation-config", "vllm"),  # no sampling options of the model's own
     *("--structured-outputs-config.backend", "guidance"),  # the grammar library of our own engine

@@ -16,7 +16,7 @@ from soaptune.common.files import MANIFEST, write_json
 from soaptune.common.versions import installed_versions
 from soaptune.engines import Cortex, Engine
 from soaptune.errors import BackendError, ConfigError, DataError
-from soaptune.evaluate.evaluator import EvalPayload, Evaluator
+from soaptune.evaluate.evaluator import EvalPayload, Evaluator, lexicon_of
 from soaptune.evaluate.scoring import error_codes, example, missing_metrics, sample
 from soaptune.evaluate.summary import compare, summarise
 from soaptune.facts import Vocabulary
@@ -30,6 +30,7 @@ from soaptune.runtime.evaluate.notes import notes_of_answers, notes_of_facts, no
 from soaptune.runtime.evaluate.tables import fact_values, write_predictions
 from soaptune.runtime.inputs import DATA, MODEL, open_dataset
 from soaptune.runtime.progress import Progress
+from soaptune.tasks.code import Hook
 from soaptune.tasks.hooks import load_lexicon
 from soaptune.tasks.spec import TaskSpec
 
@@ -63,12 +64,14 @@ def evaluate(plan: EvalPayload, place: Place, output: Path) -> EvalReport:
     found = plan.model_fingerprint if model is None else model.fingerprint
     if (found, data.fingerprint) != (plan.model_fingerprint, plan.data_fingerprint):
         raise DataError("the model or the data set is not the one that this evaluation was planned for")
+    if model is not None:
+        model.verify()  # the report is of exactly these files
     learned = plan.task if model is None else model.manifest.task
     spec = learned or data.task
     rows = _sampled(data, settings)
     facts, values = data.facts(settings.split), fact_values(data)
     examples = [example(spec, row, facts[row["id"]] if values else None) for row in rows]
-    terms, lexicon_notes = _lexicon({**data.task.hooks, **spec.hooks}.get("lexicon"))
+    terms, lexicon_notes = _lexicon(plan.lexicon, named=lexicon_of(spec, data.task))
     progress = Progress(output, total=len(rows), unit="examples")
     questions = Questions(settings, spec, rows, examples, Vocabulary([*values, *terms]), progress)
 
@@ -166,12 +169,18 @@ def _report(
     )
 
 
-def _lexicon(path: str | None) -> tuple[tuple[str, ...], list[str]]:
-    """The terms of a task's lexicon, and a note where they cannot be had: the rest of an evaluation does without."""
-    if path is None:
-        return (), []
+def _lexicon(allowed: Hook | None, *, named: str | None) -> tuple[tuple[str, ...], list[str]]:
+    """The terms of a task's lexicon, and a note where they cannot be had: the rest of an evaluation does without.
+
+    Only the plan says which lexicon is asked: what the manifests of model and data name may be anything.
+    """
+    if allowed is None:
+        left_out = (
+            "The task's lexicon was left out, so that fewer inventions are seen: its code was not allowed to run."
+        )
+        return (), [left_out] if named else []
     try:
-        return load_lexicon(path), []
+        return load_lexicon(allowed.path, allow_code=(allowed.module,)), []
     except ConfigError as error:
         return (), [f"The task's lexicon was left out, so that fewer inventions are seen. {error}"]
 

@@ -61,6 +61,7 @@ def serve(plan: ServePayload, place: Place, output: Path) -> str:
     model = open_model(MODEL)
     if model.fingerprint != plan.model_fingerprint:
         raise DataError("the model is not the one that this endpoint was planned for")
+    model.verify()
     # Before the model is loaded, which can take minutes.
     listener = listen(plan.host, plan.port)
     access = access_to(plan, listener)

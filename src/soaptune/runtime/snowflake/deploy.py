@@ -52,6 +52,7 @@ def deploy(plan: ServePayload, place: Place, output: Path, *, connection: Connec
     model = open_model(MODEL)
     if model.fingerprint != plan.model_fingerprint:
         raise DataError("the model is not the one that this deployment was planned for")
+    model.verify()
     connection = connection or Connection()
     home = (account.database, account.db_schema)
     service = plan.service

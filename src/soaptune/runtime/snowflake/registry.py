@@ -12,7 +12,7 @@ import soaptune
 from soaptune.common.files import write_json
 from soaptune.common.versions import installed_versions
 from soaptune.deploy.payload import ServePayload
-from soaptune.engines.spec import VLLM
+from soaptune.engines.spec import VLLM, WITHOUT_CODE
 from soaptune.errors import BackendError
 from soaptune.snowflake.names import Name, fold, parse, quote
 from soaptune.snowflake.session import NOT_FOUND, Connection, error_number
@@ -144,12 +144,10 @@ def _own_code(folder: Path) -> str:
 
 
 def _for_vllm(plan: ServePayload, weights: Path) -> dict[str, Any]:
-    import importlib
-
     from soaptune.runtime.engines.chat_template import serving_template
+    from soaptune.runtime.engines.pretrained import text_pipeline
 
-    transformers: Any = importlib.import_module("transformers")
-    pipeline = transformers.pipeline("text-generation", model=str(weights))
+    pipeline = text_pipeline(str(weights))
     pipeline.tokenizer.chat_template = serving_template(pipeline.tokenizer)
     from snowflake.ml.model import openai_signatures  # pyright: ignore[reportMissingTypeStubs]
 
@@ -220,7 +218,10 @@ def _make(connection: Connection, session: Any, plan: ServePayload, name: Name) 
     version = find_version(session, plan, (name.database, name.schema))
     options: dict[str, Any] = {}
     if isinstance(service.engine, VLLM):
-        options["inference_engine_options"] = {"engine": "vllm", "engine_args_override": list(service.engine.args)}
+        options["inference_engine_options"] = {
+            "engine": "vllm",
+            "engine_args_override": [*WITHOUT_CODE, *service.engine.args],
+        }
     else:
         options["num_workers"] = 1  # each worker would load the model
     version.create_service(

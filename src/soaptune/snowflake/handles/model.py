@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from soaptune.common.files import MANIFEST, atomic_dir, cache_folder, write_json
+from soaptune.common.inside import inside
 from soaptune.errors import DataError
 from soaptune.handles.folder_model import FolderModel
 from soaptune.handles.folder_model import open_model as open_model_folder
 from soaptune.handles.location import StagePath
 from soaptune.handles.manifests import open_manifest
 from soaptune.handles.model import Model
-from soaptune.handles.model_manifest import MODEL_SUFFIXES, ModelManifest, fingerprint_folder
+from soaptune.handles.model_manifest import ModelManifest
+from soaptune.handles.weights import check_model_files, model_files, verify_weights
 from soaptune.snowflake.jobs.stagefiles import StageFolder, read_location
 from soaptune.snowflake.names import Name
 from soaptune.snowflake.session import Connection
@@ -63,10 +65,22 @@ class StageModel(Model):
         """Brings the weights here and writes them as users of vLLM and PEFT expect them; see `Model.export`."""
         return self._here().export(path, content=content)
 
+    def verify(self) -> None:
+        """Brings the files here, if they are not in the cache, and checks them; see `Model.verify`.
+
+        An evaluation or a deployment in the account needs none of that: its job verifies what lies on the stage.
+        """
+        self._here().verify()
+
     def _here(self) -> FolderModel:
         """The model in the cache of this machine."""
         folder = cache_folder() / "models" / self.fingerprint.removeprefix("sha256:")[:16]
-        return open_model_folder(folder) if (folder / MANIFEST).is_file() else self.download(folder)
+        if not (folder / MANIFEST).is_file():
+            return self.download(folder)
+        cached = open_model_folder(folder)
+        if cached.fingerprint != self.fingerprint:
+            raise DataError(f"{folder} holds another model than its name says: remove that folder")
+        return cached
 
     def download(self, path: str | os.PathLike[str]) -> FolderModel:
         """Brings the model with its manifest into a folder of this machine.
@@ -83,17 +97,16 @@ class StageModel(Model):
         """
         target = Path(path).expanduser()
         with atomic_dir(target) as folder:
-            place = folder / self.manifest.weights
+            place = inside(folder, self.manifest.weights)
             self._folder.folder(self.manifest.weights).get(place)
+            wanted = {file for file in model_files(place) if file.parent == place}
             for file in sorted(place.rglob("*")):
-                if file.is_file() and (file.suffix not in MODEL_SUFFIXES or file.parent != place):
+                if file.is_file() and file not in wanted:
                     file.unlink()  # a checkpoint's state and the like: no part of the model, and maybe a pickle
-            found = fingerprint_folder(place)
-            if found != self.fingerprint:
-                raise DataError(
-                    f"the files at {self.location} are not those of the model {self.fingerprint[:19]} (they are "
-                    f"{found[:19]}): something has changed them since"
-                )
+            try:
+                verify_weights(place, self.fingerprint, self.manifest.files)
+            except DataError as error:
+                raise DataError(f"what lies at {self.location} is not what was written there: {error}") from error
             write_json(folder / MANIFEST, self.manifest.model_dump(mode="json"))
         return open_model_folder(target)
 
@@ -123,10 +136,8 @@ def open_model(folder: StageFolder) -> StageModel:
         DataError: There is no model.
     """
     manifest = open_manifest(folder, ModelManifest)
-    wanted = "adapter_config.json" if manifest.method == "lora" else "config.json"
     names = [file.path for file in folder.folder(manifest.weights).list()]
-    if wanted not in names or not any(name.endswith(".safetensors") for name in names):
-        raise DataError(f"{folder.location} is not a whole model: it needs {wanted} and .safetensors files")
+    check_model_files(names, is_adapter=manifest.method == "lora", where=folder.location)
     return StageModel(folder, manifest)
 
 
@@ -148,17 +159,15 @@ def receive_model(root: StageFolder, model: FolderModel) -> StageModel:
     known = _manifest_at(folder)
     if known is not None and known.fingerprint == model.fingerprint:
         return StageModel(folder, known)
+    model.verify()
     manifest = model.manifest.replace(weights="model")
     root.make_stage()
     with tempfile.TemporaryDirectory(prefix="soaptune-") as place:
         # A folder of links, so that nothing is uploaded but the model's own files.
         links = Path(place) / "model"
         links.mkdir()
-        for file in sorted(model.weights.iterdir()):
-            if file.is_file() and file.suffix in MODEL_SUFFIXES and file.name not in ("README.md", MANIFEST):
-                (links / file.name).symlink_to(file.resolve())
-        if fingerprint_folder(links) != model.fingerprint:
-            raise DataError(f"the weights in {model.weights} are not those that the manifest speaks of")
+        for file in (file for file in model_files(model.weights) if file.parent == model.weights):
+            (links / file.name).symlink_to(file.resolve())
         folder.folder("model").put(links)
     # The last of all: a folder without it is no model yet.
     folder.write(MANIFEST, json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=2) + "\n")

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from soaptune.common.files import private_folder
+from soaptune.common.inside import relative_name
 from soaptune.errors import BackendError, DataError
 from soaptune.handles.location import StagePath
 from soaptune.handles.storage import Files
@@ -71,7 +72,7 @@ class StageFolder(Files):
         """
         self._connection = connection
         self._stage = stage
-        self._path = "/".join(part.strip("/") for part in parts if part.strip("/"))
+        self._path = "/".join(part.strip("/") for part in parts if part.strip("/") not in ("", "."))
 
     @property
     def location(self) -> str:
@@ -88,7 +89,13 @@ class StageFolder(Files):
 
         Args:
             *parts: Its path.
+
+        Raises:
+            DataError: A part leads upwards.
         """
+        for part in parts:
+            if part:
+                relative_name(part.strip("/") or ".", what="the folder on the stage")
         return StageFolder(self._connection, self._stage, self._path, *parts)
 
     def make_stage(self) -> None:
@@ -147,6 +154,7 @@ class StageFolder(Files):
         Raises:
             BackendError: The stage cannot be read.
         """
+        relative_name(name, what="the file on the stage")
         with tempfile.TemporaryDirectory(prefix="soaptune-") as folder:
             file = Path(folder) / PurePosixPath(name).name
             for last in (False, True):
@@ -228,13 +236,12 @@ class StageFolder(Files):
             target: The folder; made when it is not there.
 
         Raises:
-            BackendError: The stage cannot be read, or a file's name leads out of the folder.
+            BackendError: The stage cannot be read.
+            DataError: A file's name leads out of the folder.
         """
         root = private_folder(target)
         for file in self.list():
-            path = PurePosixPath(file.path)
-            if path.is_absolute() or ".." in path.parts:
-                raise BackendError(f"the stage has a file whose name leads out of its folder: {file.path!r}")
+            path = relative_name(file.path, what="the file on the stage")
             # The connector writes files for their owner alone by itself.
             place = private_folder(root.joinpath(*path.parent.parts))
             self._get(file.path, place)
