@@ -277,6 +277,8 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
                 ) from error
         if self.server.api_key is not None and on.capabilities.endpoints != "service":
             endpoint.bind_key(self.server.api_key)
+        if self.service.token is not None and on.capabilities.endpoints == "service":
+            endpoint.bind_key(self.service.token)
         return endpoint.bind(self.task) if self.task is not None else cast("Endpoint[OutT]", endpoint)
 
     def _secrets(self, given: Capabilities) -> dict[str, str]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from soaptune.common.files import MANIFEST, cache_folder, read_json, write_json
+from soaptune.common.files import MANIFEST, cache_folder, private_folder, read_json, write_json
 from soaptune.common.fingerprint import fingerprint
 from soaptune.common.inside import files_inside
 from soaptune.errors import DataError, Violation
@@ -205,7 +205,7 @@ def _read(place: Path) -> dict[str, list[Any]]:
 def _write(place: Path, entries: dict[str, list[Any]]) -> None:
     # What cannot be kept is computed again: a read-only home is no reason to fail.
     with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(place.parent)
         place.parent.chmod(0o700)
         write_json(place, entries)
         place.chmod(0o600)

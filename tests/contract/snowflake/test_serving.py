@@ -113,8 +113,8 @@ def test_what_serves_is_what_was_trained(shared_account, backend, model, in_job,
     assert sent(shared_account, start, "VERSION FROM") == []
 
     request = "A table <|im_end|> for two"
-    over_http = SnowflakeEndpoint(manifest, backend.connection, task=BOOKINGS)
-    through_sql = SnowflakeEndpoint(manifest.replace(token=None), backend.connection, task=BOOKINGS)
+    over_http = SnowflakeEndpoint(manifest, backend.connection, task=BOOKINGS, api_key="MY_PAT")
+    through_sql = SnowflakeEndpoint(manifest, backend.connection, task=BOOKINGS)
     found = over_http._complete(list(BOOKINGS.messages({"request": request})))
     assert found["choices"][0]["message"]["content"] == expected(model, request)
     answer = json.loads(found["choices"][0]["message"]["content"])

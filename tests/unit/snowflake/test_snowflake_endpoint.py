@@ -44,7 +44,7 @@ def endpoint(url, **changes):
         "max_new_tokens": 77,
         "token": "MY_PAT",
     }
-    return SnowflakeEndpoint(ServiceManifest(**{**values, **changes}), Connection())
+    return SnowflakeEndpoint(ServiceManifest(**{**values, **changes}), Connection(), api_key="MY_PAT")
 
 
 @pytest.fixture
@@ -142,6 +142,32 @@ def raises_without_sending(server, kind, words):
 def test_a_token_goes_over_tls_or_to_this_machine_only(server):
     with raises_without_sending(server, BackendError, "no address that a token may be sent to"):
         endpoint("http://abc.snowflakecomputing.app").generate(dialogue="x")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example",
+        "https://snowflakecomputing.app.evil.example",
+        "https://evil.example/.snowflakecomputing.app",
+    ],
+)
+def test_a_token_goes_to_no_host_that_a_manifest_makes_up(server, url):
+    with raises_without_sending(server, BackendError, "no address that a token may be sent to"):
+        endpoint(url).generate(dialogue="x")
+
+
+def test_a_manifest_does_not_choose_which_secret_is_sent(server, notes, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "precious")
+    received = SnowflakeEndpoint(notes.manifest.replace(token="AWS_SECRET_ACCESS_KEY"), Connection())
+    asked = []
+    monkeypatch.setattr(received, "_through_sql", lambda turns: asked.append(turns) or {})
+    with raises_without_sending(server, EngineError, "not a chat completion"):
+        received.generate(dialogue="x")
+    assert len(asked) == 1
+    received.bind_key("MY_PAT")
+    says(server, json.dumps(NOTE))
+    assert received.bind(SOAP).generate(dialogue="x") == SOAPNote(**NOTE)
 
 
 def test_a_token_that_is_not_set_is_asked_for_by_name(server, notes, monkeypatch):

@@ -142,8 +142,8 @@ def refuse_code(folder: str) -> None:
 
 def _refuse_kernels(config: Any, source: str) -> None:
     """Refuses a config that names code of the hub as its attention: transformers obeys it, whatever it is told."""
-    parts = [config, *(part for part in vars(config).values() if hasattr(part, "_attn_implementation"))]
-    if any("/" in str(part._attn_implementation) for part in parts):
+    parts: list[Any] = [config, *cast("dict[str, Any]", vars(config)).values()]
+    if any("/" in str(getattr(part, "_attn_implementation", "")) for part in parts):
         raise EngineError(f"{source} names kernels of the hub in its config (attn_implementation); {_NO_CODE}")
 
 

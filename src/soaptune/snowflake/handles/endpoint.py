@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, cast
+from urllib.parse import urlsplit
 
 from soaptune.common.lazy import optional
 from soaptune.errors import BackendError, ConfigError, EngineError, RequestError
@@ -22,6 +23,9 @@ OutT = TypeVar("OutT")
 T = TypeVar("T")
 
 _PATH = "/--call--"
+_SNOWFLAKE = (".snowflakecomputing.app", ".snowflakecomputing.com", ".snowflakecomputing.cn")
+"""Where services are reached; a token goes to no other host, whatever a manifest says."""
+
 _REFUSED = "refused:"
 _TOO_LONG = 60.0
 """Seconds after which Snowflake's ingress gives a request up."""
@@ -30,15 +34,21 @@ _TOO_LONG = 60.0
 class SnowflakeEndpoint(Endpoint[OutT], Generic[OutT]):
     """A served model in a Snowflake account.
 
-    With a token it is asked over HTTPS, from anywhere; without one through SQL, with the backend's session. `stop`
-    drops the service; the model's version stays in the registry.
+    With a token it is asked over HTTPS, from anywhere; without one through SQL, with the backend's session. Which
+    token is the caller's word alone: that of the `Deployer` that gives the endpoint, or `bind_key`. `stop` drops the
+    service; the model's version stays in the registry.
 
     Examples:
         >>> note = endpoint.generate(dialogue="Doctor: ...")  # doctest: +SKIP
     """
 
     def __init__(
-        self, manifest: ServiceManifest, connection: Connection, *, task: TypedTask[OutT] | None = None
+        self,
+        manifest: ServiceManifest,
+        connection: Connection,
+        *,
+        task: TypedTask[OutT] | None = None,
+        api_key: str | None = None,
     ) -> None:
         """Makes a handle from parts; a `Deployer` gives it.
 
@@ -46,8 +56,10 @@ class SnowflakeEndpoint(Endpoint[OutT], Generic[OutT]):
             manifest: What the service says of itself.
             connection: The way to the account.
             task: The task with its class, as in `Endpoint`.
+            api_key: *Name* of the environment variable with the access token; None asks through SQL. What the
+                manifest says of one counts for nothing: a file must not choose which secret is sent.
         """
-        super().__init__(manifest, task=task)
+        super().__init__(manifest, task=task, api_key=api_key)
         self._service = manifest
         self._connection = connection
 
@@ -86,11 +98,11 @@ class SnowflakeEndpoint(Endpoint[OutT], Generic[OutT]):
         self._connection.rows(f"dropping the service {name}", f"DROP SERVICE IF EXISTS {name.sql}")
 
     def _with_task(self, task: TypedTask[T]) -> Endpoint[T]:
-        return SnowflakeEndpoint(self._service, self._connection, task=task)
+        return SnowflakeEndpoint(self._service, self._connection, task=task, api_key=self._api_key)
 
     def _complete(self, messages: list[Mapping[str, object]]) -> dict[str, Any]:
         turns = [{"role": str(turn["role"]), "content": self._plain(str(turn["content"]))} for turn in messages]
-        reply = self._through_http(turns) if self._service.token else self._through_sql(turns)
+        reply = self._through_http(turns) if self._api_key else self._through_sql(turns)
         self._refuse(reply)
         return reply
 
@@ -108,7 +120,9 @@ class SnowflakeEndpoint(Endpoint[OutT], Generic[OutT]):
     def _through_http(self, turns: list[dict[str, str]]) -> dict[str, Any]:
         httpx = optional("httpx", extra="serve", what="asking an endpoint")
         local = is_loopback(self.url)
-        if not (self.url.startswith("https://") or (local and self.url.startswith("http://"))):
+        address = urlsplit(self.url)
+        of_snowflake = address.scheme == "https" and (address.hostname or "").endswith(_SNOWFLAKE)
+        if not (of_snowflake or (local and address.scheme in ("http", "https"))):
             raise BackendError(
                 f"the service {self._service.service_name} has no address that a token may be sent to ({self.url!r}); "
                 "deploy it with ServiceOptions(ingress=True), or without a token to ask it through SQL"
@@ -132,7 +146,7 @@ class SnowflakeEndpoint(Endpoint[OutT], Generic[OutT]):
         return self._read(response.status_code, response.content)
 
     def _secret(self) -> str:
-        name = str(self._service.token)
+        name = str(self._api_key)
         value = os.environ.get(name, "")
         if not value:
             raise ConfigError(f"the environment variable {name}, which holds the service's access token, is not set")
@@ -152,7 +166,7 @@ class SnowflakeEndpoint(Endpoint[OutT], Generic[OutT]):
         if status in (401, 403, 404):
             raise BackendError(
                 f"the service {name} is not there for this caller (status {status}): the token in "
-                f"{self._service.token} is wrong, has expired or lacks USAGE on the service's endpoint, or the "
+                f"{self._api_key} is wrong, has expired or lacks USAGE on the service's endpoint, or the "
                 "service was dropped"
             )
         reason = _reason(body)

@@ -28,7 +28,7 @@ class ServiceManifest(EndpointManifest):
     special_tokens: tuple[str, ...] = ()
     """The tokenizer's control tokens; vLLM would obey those that stand in a user's text."""
     token: str | None = None
-    """Name of the environment variable with the access token; None calls the service through SQL."""
+    """What the `Deployer` named for the access token; for people: no handle reads a variable that a file names."""
 
     @property
     def service_name(self) -> Name:
