@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from soaptune.common.files import read_limited
 from soaptune.errors import DataError
 
 __all__ = ["Files", "FolderFiles"]
@@ -23,11 +24,15 @@ class Files(ABC):
         """The paths of all files below the folder, sorted; none when the folder is not there."""
 
     @abstractmethod
-    def read_bytes(self, name: str) -> bytes | None:
+    def read_bytes(self, name: str, *, limit: int | None = None) -> bytes | None:
         """Reads a file; None when it is not there.
 
         Args:
             name: Its path below the folder.
+            limit: Bytes that it may have; any number when None.
+
+        Raises:
+            DataError: It is larger.
         """
 
     @abstractmethod
@@ -80,15 +85,15 @@ class FolderFiles(Files):
         found = (file for file in self._folder.rglob("*") if file.is_file())
         return sorted(file.relative_to(self._folder).as_posix() for file in found)
 
-    def read_bytes(self, name: str) -> bytes | None:
+    def read_bytes(self, name: str, *, limit: int | None = None) -> bytes | None:
         """See `Files.read_bytes`.
 
         Raises:
-            DataError: The file is there and cannot be read.
+            DataError: The file is there and cannot be read, or is larger.
         """
         file = self._folder / name
         try:
-            return file.read_bytes()
+            return file.read_bytes() if limit is None else read_limited(file, limit=limit)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

@@ -19,6 +19,7 @@ import torch
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
 
+from soaptune.common.json_text import decode_json
 from soaptune.errors import EngineError
 from soaptune.runtime.engines.json_cursor import Cursor
 from soaptune.runtime.engines.way_out import Hints, Vocabulary, way_to_end
@@ -257,7 +258,7 @@ def _vocabulary(tokenizer: Any, stop: tuple[int, ...]) -> Vocabulary:
 def _compiled(vocabulary: Vocabulary, schema: str) -> _Grammar:
     try:
         # What Python's json writes and JSON does not have, such as NaN, is refused here.
-        parsed = json.loads(schema, parse_constant=_no_json)
+        parsed = decode_json(schema)
         grammar = LLMatcher.grammar_from_json_schema(json.dumps(with_layout(parsed)))
     except ValueError as error:
         raise EngineError("the JSON Schema is not JSON") from error
@@ -270,10 +271,6 @@ def _compiled(vocabulary: Vocabulary, schema: str) -> _Grammar:
     if shortest is None:
         raise EngineError("no answer can be found that fits the JSON Schema")
     return _Grammar(start, tuple(shortest), longest_step(parsed), hints)
-
-
-def _no_json(_: str) -> Any:
-    raise ValueError
 
 
 def _as_mask(marks: bytes, scores: torch.Tensor) -> torch.Tensor:

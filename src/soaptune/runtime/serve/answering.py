@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
+from soaptune.common.json_text import decode_json
 from soaptune.engines import Completion, GenerationRequest
 from soaptune.errors import AnswerError, ConfigError, EngineError
 from soaptune.prompting.chat import render_prompt
@@ -105,7 +105,7 @@ class Answerer:
             if question.schema is self.schema:
                 parsing.parse(self._spec, completion.text)
             else:
-                json.loads(completion.text)
+                decode_json(completion.text)
         except (AnswerError, ValueError, RecursionError):
             return EngineError("the answer does not fit the schema although its decoding was constrained")
         return completion
