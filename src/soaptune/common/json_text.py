@@ -14,7 +14,16 @@ from typing import Any, TypeVar, cast
 
 from soaptune.errors import DataError
 
-__all__ = ["LARGEST_DOCUMENT", "complaint", "decode_json", "parse_json", "parse_lines", "parse_object", "typed"]
+__all__ = [
+    "LARGEST_DOCUMENT",
+    "complaint",
+    "decode_json",
+    "decode_next",
+    "parse_json",
+    "parse_lines",
+    "parse_object",
+    "typed",
+]
 
 LARGEST_DOCUMENT = 64_000_000
 """Bytes up to which a file is read as one JSON document. Manifests, records and reports are far smaller; a file that is
@@ -62,11 +71,27 @@ def decode_json(text: str) -> Any:
         RecursionError: It is nested too deeply.
     """
     value = _DECODER.decode(text)
-    if text.count("[") + text.count("{") > _DEEPEST:
-        _refuse_depth(value)
-    if "\\u" in text and re.search(r"\\u[dD][89a-fA-F]", text):
-        _refuse_surrogates(value)
+    _refuse_depth(value, text)
     return value
+
+
+def decode_next(text: str, position: int) -> tuple[Any, int]:
+    """Reads the value that begins at a place; as `decode_json`, for a text that holds several.
+
+    Args:
+        text: The text.
+        position: Where the value begins.
+
+    Returns:
+        The value, and where it ends.
+
+    Raises:
+        ValueError: It is not JSON; `complaint` says why.
+        RecursionError: It is nested too deeply.
+    """
+    value, end = _DECODER.raw_decode(text, position)
+    _refuse_depth(value, text[position:end])
+    return value, end
 
 
 def complaint(error: Exception) -> str:
@@ -99,9 +124,12 @@ def parse_json(data: bytes | str, *, where: str) -> Any:
     if len(data) > LARGEST_DOCUMENT:
         raise DataError(f"{where} is too large for a JSON document: {len(data):,} bytes, at most {LARGEST_DOCUMENT:,}.")
     try:
-        return decode_json(data if isinstance(data, str) else data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where} is not UTF-8 text (byte {error.start}).") from error
+        text = data if isinstance(data, str) else decoded(data, where=where)
+        value = decode_json(text)
+        _refuse_surrogates(value, text)
+        return value
+    except DataError:
+        raise
     except json.JSONDecodeError as error:
         what = re.sub(r":.*", "", error.msg)
         raise DataError(f"{where}, line {error.lineno}, column {error.colno}: not valid JSON: {what}.") from error
@@ -109,6 +137,22 @@ def parse_json(data: bytes | str, *, where: str) -> Any:
         raise DataError(f"{where} is nested too deeply.") from error
     except ValueError as error:
         raise DataError(f"{where}: {complaint(error)}.") from error
+
+
+def decoded(data: bytes, *, where: str) -> str:
+    """A text file's content.
+
+    Args:
+        data: The bytes: UTF-8, with or without a byte order mark.
+        where: The file, for messages.
+
+    Raises:
+        DataError: It is not UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where} is not UTF-8 text (byte {error.start}).") from error
 
 
 def parse_object(data: bytes | str, *, where: str) -> dict[str, Any]:
@@ -155,7 +199,9 @@ def typed(document: dict[str, Any], field: str, kind: type[KindT], *, where: str
     return value
 
 
-def _refuse_depth(value: Any) -> None:
+def _refuse_depth(value: Any, text: str) -> None:
+    if text.count("[") + text.count("{") <= _DEEPEST:
+        return
     level = [value]
     for _ in range(_DEEPEST):
         deeper: list[Any] = []
@@ -170,7 +216,9 @@ def _refuse_depth(value: Any) -> None:
     raise RecursionError
 
 
-def _refuse_surrogates(value: Any) -> None:
+def _refuse_surrogates(value: Any, text: str) -> None:
+    if not re.search(r"\\u[dD][89a-fA-F]", text):
+        return
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:

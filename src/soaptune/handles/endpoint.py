@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 from typing_extensions import Self
 
 from soaptune.common.files import MANIFEST
+from soaptune.common.json_text import parse_object
 from soaptune.common.lazy import optional
 from soaptune.common.wording import did_you_mean
 from soaptune.config import Config
-from soaptune.errors import BackendError, ConfigError, EngineError, RequestError
+from soaptune.errors import BackendError, ConfigError, DataError, EngineError, RequestError
 from soaptune.handles.manifests import open_manifest
 from soaptune.handles.storage import FolderFiles
 from soaptune.tasks import Task, built_in
@@ -289,8 +290,8 @@ class Endpoint(Generic[OutT]):
                 f"the endpoint {self.model_name!r} at {self.url} does not answer ({type(error).__name__})"
             ) from error
         try:
-            reply = cast("dict[str, Any]", response.json())
-        except ValueError:
+            reply = parse_object(response.content, where="the reply")
+        except DataError:
             reply = {}
         if response.is_success and reply:
             return reply

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from soaptune.common.files import MANIFEST, parse_json
+from soaptune.common.files import MANIFEST
+from soaptune.common.json_text import LARGEST_DOCUMENT, parse_object
 from soaptune.config import Config
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.storage import Files
@@ -74,11 +75,8 @@ def read_document(files: Files, name: str) -> dict[str, Any] | None:
     Raises:
         DataError: The file is not a JSON object.
     """
-    data = files.read_bytes(name)
+    data = files.read_bytes(name, limit=LARGEST_DOCUMENT)
     if data is None:
         return None
     where = f"{files.location}/{name}"
-    raw = parse_json(data, where=where)
-    if not isinstance(raw, dict):
-        raise DataError(f"{where} is not a JSON object")
-    return cast("dict[str, Any]", raw)
+    return parse_object(data, where=where)

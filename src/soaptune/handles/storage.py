@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from soaptune.common.files import copy_folder
+from soaptune.common.files import copy_folder, read_limited
 from soaptune.common.inside import files_inside, inside
 from soaptune.errors import DataError
 
@@ -25,11 +25,15 @@ class Files(ABC):
         """The paths of all files below the folder, sorted; none when the folder is not there."""
 
     @abstractmethod
-    def read_bytes(self, name: str) -> bytes | None:
+    def read_bytes(self, name: str, *, limit: int | None = None) -> bytes | None:
         """Reads a file; None when it is not there.
 
         Args:
             name: Its path below the folder.
+            limit: Bytes that it may have; any number when None.
+
+        Raises:
+            DataError: It is larger.
         """
 
     @abstractmethod
@@ -81,15 +85,15 @@ class FolderFiles(Files):
         """See `Files.names`."""
         return sorted(file.relative_to(self._folder).as_posix() for file in files_inside(self._folder))
 
-    def read_bytes(self, name: str) -> bytes | None:
+    def read_bytes(self, name: str, *, limit: int | None = None) -> bytes | None:
         """See `Files.read_bytes`.
 
         Raises:
-            DataError: The file is there and cannot be read, or its name or a link leads out of the folder.
+            DataError: The file is there and cannot be read, is larger, or its name or a link leads out of the folder.
         """
         file = inside(self._folder, name)
         try:
-            return file.read_bytes()
+            return file.read_bytes() if limit is None else read_limited(file, limit=limit)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

@@ -85,7 +85,8 @@ class SnowflakeBackend(HasSettings, TableStore):
             role: The role; the connection's own when None.
             connection_name: A section of ``connections.toml``.
             session: A Snowpark session of yours, which stays yours. Copies and pickles of the backend leave it out.
-            connection_parameters: What Snowpark's ``Session.builder.configs`` takes.
+            connection_parameters: What Snowpark's ``Session.builder.configs`` takes. A pickle of the backend leaves
+                secrets out: where it is opened, ``password`` is read from ``SNOWFLAKE_PASSWORD``, and so on.
             runtime_environment: The tag or full name of the jobs' image; Snowflake's choice when None.
             target_instances: How many nodes a job runs on.
             min_instances: With how many of them a job starts; with all when None.

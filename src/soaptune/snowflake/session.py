@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from soaptune.common.lazy import optional
 from soaptune.errors import BackendError, SoaptuneError
+from soaptune.snowflake.login import Login
 from soaptune.snowflake.names import fold, quote
 
 __all__ = ["NOT_FOUND", "Connection", "error_number", "is_lost", "is_transient", "wrap_error"]
@@ -101,7 +102,8 @@ def is_transient(error: BaseException) -> bool:
 class Connection:
     """The way to the account; cheap to make, connects when it is first used.
 
-    Copies and pickles know how to connect, but take no session along.
+    Copies and pickles know how to connect, but take no session along; and of `connection_parameters` no pickle holds a
+    secret, see `soaptune.snowflake.login.Login`.
     """
 
     def __init__(
@@ -129,7 +131,7 @@ class Connection:
             query_tag: What marks our statements in the query history.
         """
         self._name = connection_name
-        self._parameters = None if connection_parameters is None else dict(connection_parameters)
+        self._login = None if connection_parameters is None else Login(connection_parameters)
         self._given = session
         self._warehouse = warehouse
         self._role = role
@@ -150,12 +152,8 @@ class Connection:
         mine: Any = getattr(self._local, "session", None)
         if mine is not None and _is_open(mine):
             return mine
-        try:
+        with self._connecting():
             mine = self._adopt() or self._make()
-        except SoaptuneError:
-            raise
-        except Exception as error:
-            raise wrap_error("connecting to Snowflake", error) from error
         self._local.session = mine
         with self._lock:
             self._owners = [(thread, one) for thread, one in self._owners if one is not mine]
@@ -172,12 +170,8 @@ class Connection:
         Raises:
             BackendError: The account cannot be reached, or the login was refused.
         """
-        try:
+        with self._connecting():
             session, own = self._open()
-        except SoaptuneError:
-            raise
-        except Exception as error:
-            raise wrap_error("connecting to Snowflake", error) from error
         try:
             yield session
         finally:
@@ -251,7 +245,7 @@ class Connection:
         with self._lock:
             made, self._owners = self._owners, []
         self._local = threading.local()
-        if self._given is None and (self._name or self._parameters is not None):
+        if self._given is None and (self._name or self._login is not None):
             for _, session in made:
                 with contextlib.suppress(Exception):
                     session.close()
@@ -274,7 +268,7 @@ class Connection:
             return "Connection(session=...)"
         if self._name:
             return f"Connection(connection_name={self._name!r})"
-        return "Connection(connection_parameters=...)" if self._parameters is not None else "Connection()"
+        return "Connection(connection_parameters=...)" if self._login is not None else "Connection()"
 
     def _forget(self) -> None:
         self._local = threading.local()
@@ -291,6 +285,18 @@ class Connection:
             with contextlib.suppress(Exception):
                 mine.close()
         return self._given is None
+
+    @contextlib.contextmanager
+    def _connecting(self) -> Generator[None]:
+        try:
+            yield
+        except SoaptuneError:
+            raise
+        except Exception as error:
+            wrapped = wrap_error("connecting to Snowflake", error)
+            if self._login is not None and any(self._login.is_quoted_in(str(one)) for one in _chain(error)):
+                raise BackendError(self._login.hidden(str(wrapped))) from None
+            raise wrapped from error
 
     def _adopt(self) -> Any:
         """The session of a thread that has ended, so that their number is that of the threads at work."""
@@ -319,8 +325,8 @@ class Connection:
             if not _is_open(self._given):
                 raise BackendError("the session that was given to SnowflakeBackend is closed: give it a new one")
             return self._given, False
-        if self._parameters is not None:
-            return builder.configs(self._tagged(self._parameters)).create(), True
+        if self._login is not None:
+            return builder.configs(self._tagged(self._login.parameters())).create(), True
         if self._name:
             return builder.configs(self._tagged({"connection_name": self._name})).create(), True
         return _default_session(builder), False

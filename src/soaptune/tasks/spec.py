@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from typing_extensions import Self
 
 from soaptune.common.fingerprint import fingerprint
+from soaptune.common.json_text import parse_json
 from soaptune.config import Config
 from soaptune.errors import ConfigError, DataError
 from soaptune.tasks.canonical import canonical, canonical_fields, jsonable
@@ -157,10 +158,7 @@ class TaskSpec(Config):
         """
         if stored is None or self.is_text(field):
             return stored
-        try:
-            return json.loads(stored)
-        except json.JSONDecodeError as error:
-            raise DataError(f"The stored value of the output field {field!r} is not JSON text: {error.msg}.") from error
+        return parse_json(stored, where=f"The stored value of the output field {field!r}")
 
     def outputs(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The decoded output fields of one row of a dataset, in the order of the task."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from soaptune.common.files import MANIFEST, read_json, write_json
+from soaptune.common.files import MANIFEST, read_json, read_object, write_json
 from soaptune.common.fingerprint import fingerprint
 from soaptune.common.versions import installed_versions
 from soaptune.handles.model_export import copy_model_files
@@ -107,7 +107,7 @@ def git_revision(folder: Path | None = None) -> str | None:
 
 def _name_the_base(file: Path, base: ModelRef) -> None:
     # PEFT writes where the base lay on the training machine, and its layers in the order of a set.
-    config = cast("dict[str, Any]", read_json(file))
+    config = read_object(file)
     config["base_model_name_or_path"] = base.name
     config["revision"] = base.revision
     for key in ("target_modules", "modules_to_save", "exclude_modules"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import soaptune
 from soaptune import tiny
+from soaptune.common.json_text import parse_object
 from soaptune.config import Config
 from soaptune.errors import BackendError, Violation
 from soaptune.handles.dataset import Dataset
@@ -129,7 +129,7 @@ def _ask(question: str, _state: str) -> TokenAnswer:
         last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it left no message")
         raise BackendError(f"the child process ended with status {done.returncode}: {last.strip()}")
     try:
-        return TokenAnswer.model_validate(json.loads(done.stdout))
+        return TokenAnswer.model_validate(parse_object(done.stdout, where="the answer"))
     except ValueError as error:
         raise BackendError("the child process gave no answer") from error
 

@@ -54,7 +54,7 @@ def test_a_stored_value_decodes_to_what_it_was(field: str, value: Any, stored: s
 def test_wrong_values_are_refused_without_quoting_them() -> None:
     with pytest.raises(DataError, match="is a string, not int"):
         spec_of().encode("summary", 77)
-    with pytest.raises(DataError, match="not JSON text") as caught:
+    with pytest.raises(DataError, match="not valid JSON") as caught:
         spec_of().decode("count", "secret")
     assert "secret" not in str(caught.value)
 

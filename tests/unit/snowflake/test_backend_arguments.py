@@ -3,12 +3,14 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+import traceback
 from typing import Any
 
+import cloudpickle
 import pytest
 
 import soaptune
-from soaptune.errors import ConfigError
+from soaptune.errors import BackendError, ConfigError
 from soaptune.snowflake.backend import SnowflakeBackend
 
 _GOOD: dict[str, Any] = {"compute_pool": "GPU_POOL", "database": "LLM_DEMO", "schema": "PUBLIC"}
@@ -110,6 +112,45 @@ def test_copies_and_pickles_leave_the_session_behind() -> None:
         assert twin.compute_pool == "GPU_POOL"
         assert twin.env == {"A": "b"}
         assert "session" not in repr(twin.connection)
+
+
+def _everything(thing: Any) -> str:
+    """All that can be seen of an object with `vars` and `repr`, down to the bottom."""
+    inside = getattr(thing, "__dict__", {})
+    return repr(thing) + str(inside) + "".join(_everything(value) for value in inside.values())
+
+
+@pytest.mark.parametrize("secret", ["password", "token", "passcode", "private_key_file_pwd", "some_day_new"])
+def test_no_pickle_and_nothing_that_is_shown_holds_a_secret(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"account": "acme", "user": "eve", secret: "pa55word", "session_parameters": {"TIMEZONE": "UTC"}}
+    backend = SnowflakeBackend(**_GOOD, connection_parameters=given)
+
+    assert "pa55word" not in _everything(backend)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert b"pa55word" not in pickle.dumps(backend, protocol)
+    assert b"pa55word" not in cloudpickle.dumps(backend)
+    assert copy.deepcopy(backend).connection._login.parameters() == given  # in this process it goes on
+    twin = pickle.loads(pickle.dumps(backend))
+    variable = f"SNOWFLAKE_{secret.upper()}"
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(BackendError, match=rf"{secret} of its connection_parameters stayed there.*{variable}"):
+        twin.session()
+    # Pickled once more it is still known what is missing.
+    monkeypatch.setenv(variable, "another")
+    assert pickle.loads(pickle.dumps(twin)).connection._login.parameters() == {**given, secret: "another"}
+
+
+def test_an_error_of_the_login_quotes_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    from snowflake.snowpark import Session
+
+    def refuse(self: Any) -> Any:
+        raise ValueError("the login eve/pa55word is wrong")
+
+    monkeypatch.setattr(Session.SessionBuilder, "create", refuse)
+    backend = SnowflakeBackend(**_GOOD, connection_parameters={"account": "acme", "password": "pa55word"})
+    with pytest.raises(BackendError, match=r"eve/\*\*\* is wrong") as caught:
+        backend.session()
+    assert "pa55word" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_importing_the_sdk_leaves_the_exception_hook_alone() -> None:

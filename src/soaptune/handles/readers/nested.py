@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from soaptune.common.arrow import Table, arrow, compute
+from soaptune.common.json_text import decode_json
 from soaptune.common.wording import did_you_mean
 from soaptune.errors import DataError
 from soaptune.handles.readers.rows import RawRows
@@ -72,7 +73,7 @@ def _as_object(value: Any) -> Any:
     """The object or list whose JSON text a value is; any other value as it is."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
-            return json.loads(value)
+            return decode_json(value)
         except (ValueError, RecursionError):
             return value
     return value

@@ -5,10 +5,10 @@ Other sources may have text in such a field as well, so a file is read this way 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from soaptune.common.json_text import decode_json
 from soaptune.tasks.spec import TaskSpec
 from soaptune.tasks.validation import is_valid
 
@@ -55,6 +55,6 @@ _OTHER = object()
 
 def _decoded(text: Any) -> Any:
     try:
-        return json.loads(text) if isinstance(text, str) else _OTHER
+        return decode_json(text) if isinstance(text, str) else _OTHER
     except (ValueError, RecursionError):
         return _OTHER

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from soaptune.common.json_text import complaint, decode_json, decode_next
 from soaptune.errors import DataError
 from soaptune.handles.readers.rows import RawRows
 
@@ -17,37 +18,6 @@ __all__ = ["read_csv", "read_json_rows", "read_jsonl"]
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _FIELD_LIMIT = 2**31 - 1  # characters; the csv module's own limit of 131,072 is less than a long transcript
-
-
-class _NotJsonError(ValueError):
-    """JSON that Python would read, but that is not JSON or not clear."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _NotJsonError("a key stands twice in one object")
-    return found
-
-
-def _constant(name: str) -> Any:
-    raise _NotJsonError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
-
-
-def _complaint(error: Exception) -> str:
-    """Why JSON could not be read, without the text."""
-    if isinstance(error, json.JSONDecodeError):
-        return f"not valid JSON (column {error.colno}: {re.sub(r':.*', '', error.msg)})"
-    if isinstance(error, _NotJsonError):
-        return f"not valid JSON ({error})"
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8 text"
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    return "not valid JSON (a number is too long)"
 
 
 def read_jsonl(path: Path) -> RawRows:
@@ -61,9 +31,9 @@ def read_jsonl(path: Path) -> RawRows:
             if not line.strip():
                 continue
             try:
-                value: Any = _DECODER.decode(line.rstrip(b"\r\n").decode("utf-8"))
+                value: Any = decode_json(line.rstrip(b"\r\n").decode("utf-8"))
             except (ValueError, RecursionError) as error:
-                rows.add_bad(_complaint(error), line=number)
+                rows.add_bad(complaint(error), line=number)
                 continue
             _add_object(rows, value, line=number)
     return rows
@@ -82,7 +52,7 @@ def read_json_rows(path: Path) -> RawRows:
     if text[start : start + 1] == "[":
         return _list_of_objects(path, text, start + 1)
     try:
-        value: Any = _DECODER.decode(text)
+        value: Any = decode_json(text)
     except (ValueError, RecursionError):
         return read_jsonl(path)
     if isinstance(value, dict):
@@ -108,12 +78,12 @@ def _list_of_objects(path: Path, text: str, position: int) -> RawRows:
         line, counted = line + text.count("\n", counted, position), position
         where = f"{path}, row {rows.count + 1} (line {line})"
         try:
-            value, position = _DECODER.raw_decode(text, position)
+            value, position = decode_next(text, position)
         except json.JSONDecodeError as error:
             at = f"{path}, row {rows.count + 1} (line {error.lineno}, column {error.colno})"
             raise DataError(f"{at}: not valid JSON: {re.sub(r':.*', '', error.msg)}.") from error
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: {_complaint(error)}.") from error
+            raise DataError(f"{where}: {complaint(error)}.") from error
         _add_object(rows, value, line=line)
         position = _end_of_space(text, position)
         mark = text[position : position + 1]

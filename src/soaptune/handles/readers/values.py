@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, Literal, TypeAlias, cast
 
 from soaptune.common.arrow import arrow
+from soaptune.common.json_text import decode_json
 from soaptune.errors import ConfigError, DataError
 from soaptune.tasks.canonical import canonical, jsonable
 from soaptune.tasks.fact import Fact
@@ -183,13 +184,9 @@ def _forms(schema: Mapping[str, Any]) -> set[Any]:
 
 def _of_json(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return decode_json(text)
     except (ValueError, RecursionError):
         raise DataError("JSON text is needed for a list or an object") from None
-
-
-def _refuse(_: str) -> Any:
-    raise ValueError
 
 
 def _cell_boolean(cell: str) -> Any:
@@ -279,7 +276,7 @@ def facts_check(value: Any) -> tuple[list[dict[str, Any]], str]:
         return [], ""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = decode_json(value)
         except (ValueError, RecursionError):
             return [], wrong
     if not isinstance(value, list):

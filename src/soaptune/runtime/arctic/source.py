@@ -11,7 +11,6 @@ here rows come batch by batch through Snowflake's `DataConnector`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,8 @@ from arctic_training.data.source import DataSource
 from datasets import Dataset as Rows
 
 from soaptune.common.columnar import batches_of
+from soaptune.common.files import read_object
+from soaptune.common.json_text import decode_json
 from soaptune.errors import DataError
 from soaptune.handles.dataset import Dataset
 from soaptune.handles.folder_dataset import FolderDataset
@@ -72,7 +73,7 @@ class DatasetSource(DataSource):
             raise DataError(f"the dataset has no split {name!r}; it has {', '.join(data.splits) or 'none'}")
         columns = data.columns(name)
         if config.task is not None:
-            spec = TaskSpec.model_validate(json.loads(config.task.read_text(encoding="utf-8")))
+            spec = TaskSpec.model_validate(read_object(config.task))
             missing = sorted({"id", *spec.fields} - set(columns))
             if missing:
                 raise DataError(
@@ -138,7 +139,7 @@ def _as_messages(value: Any) -> Any:
     """Messages as a list: a table holds them as JSON text."""
     if isinstance(value, str) and value.lstrip().startswith("[{"):
         try:
-            return json.loads(value)
-        except ValueError:
+            return decode_json(value)
+        except (ValueError, RecursionError):
             return value
     return value

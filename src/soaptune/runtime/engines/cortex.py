@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from soaptune.common.fingerprint import fingerprint
+from soaptune.common.json_text import decode_json
 from soaptune.engines import Completion, Conversation, GenerationRequest, Measured, OnProgress, Unanswered
 from soaptune.errors import ConfigError, EngineError
 from soaptune.jobs.place import Place
@@ -103,8 +104,8 @@ class CortexEngine:
 
     def _completion(self, stored: str | None) -> Completion:
         try:
-            content: Any = json.loads(stored or "null")
-        except ValueError:
+            content: Any = decode_json(stored or "null")
+        except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
             return _failed(f"{self._model} gave no answer")

@@ -19,6 +19,7 @@ import torch
 from llguidance import LLMatcher, LLParserLimits
 from llguidance.hf import from_tokenizer
 
+from soaptune.common.json_text import decode_json
 from soaptune.errors import ConfigError, EngineError
 from soaptune.runtime.engines.json_cursor import Cursor
 from soaptune.runtime.engines.way_out import Hints, Vocabulary, way_to_end
@@ -276,7 +277,7 @@ def _compiled(vocabulary: Vocabulary, schema: str) -> _Grammar | str:
     """The grammar, or what is wrong with the schema: that is remembered as well, since it can take as long to find."""
     try:
         # What Python's json writes and JSON does not have, such as NaN, is refused here.
-        payload = json.loads(schema, parse_constant=_no_json)
+        payload = decode_json(schema)
         for_library = json.dumps(with_layout(payload))
         step, letters = longest_step(payload), pattern_characters(payload)
     except ConfigError as error:
@@ -295,10 +296,6 @@ def _compiled(vocabulary: Vocabulary, schema: str) -> _Grammar | str:
     if shortest is None:
         return "no answer can be found that fits the JSON Schema"
     return _Grammar(start, tuple(shortest), step, hints)
-
-
-def _no_json(_: str) -> Any:
-    raise ValueError
 
 
 def _as_mask(marks: bytes, scores: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from soaptune import tiny
+from soaptune.common.files import read_object
 from soaptune.errors import EngineError
 from soaptune.handles.model_ref import ModelRef
 from soaptune.runtime.engines.pretrained import read_adapter, read_model, read_tokenizer
@@ -119,10 +119,10 @@ def local_folder(model: ModelRef) -> Path:
 def _base_of(adapter: Path | None) -> str:
     if adapter is None:
         return ""
-    name = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if not name:
+    name = read_object(adapter / "adapter_config.json").get("base_model_name_or_path")
+    if not name or not isinstance(name, str):
         raise EngineError(f"{adapter}: the adapter does not say of which base model it is; name it with base=")
-    return str(name)
+    return name
 
 
 def _has_tokenizer(folder: Path) -> bool:

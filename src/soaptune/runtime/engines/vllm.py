@@ -20,10 +20,11 @@ import urllib.request
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from typing_extensions import Self
 
+from soaptune.common.json_text import parse_object
 from soaptune.engines import Completion, GenerationRequest, OnProgress, Unanswered
 from soaptune.engines.spec import WITHOUT_CODE
 from soaptune.errors import EngineError
@@ -243,7 +244,7 @@ class VllmEngine:
             request = urllib.request.Request(f"http://127.0.0.1:{self._port}{path}", data, headers)
             try:
                 with self._web.open(request, timeout=_ANSWER_SECONDS) as response:
-                    return cast("dict[str, Any]", json.load(response))
+                    return parse_object(response.read(), where="the answer of the server")
             except urllib.error.HTTPError as error:
                 # The message of the server may quote the prompt, and stays where it is.
                 problem = f"HTTP {error.code}"

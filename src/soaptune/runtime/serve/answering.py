@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator
 
+from soaptune.common.json_text import decode_json
 from soaptune.engines import Completion, GenerationRequest
 from soaptune.errors import AnswerError, ConfigError, EngineError
 from soaptune.prompting.chat import render_prompt
@@ -144,7 +144,7 @@ class Answerer:
             return completion
         try:
             if own:
-                json.loads(completion.text)
+                decode_json(completion.text)
             else:
                 parsing.parse(self._spec, completion.text)
         except (AnswerError, ValueError, RecursionError):

@@ -6,13 +6,13 @@ against the task's schema, and writes the tables. A row without a valid answer g
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from soaptune.common.arrow import Table, arrow
 from soaptune.common.fingerprint import fingerprint
+from soaptune.common.json_text import decode_json
 from soaptune.data.payload import CortexPayload
 from soaptune.errors import AnswerError, ConfigError, DataError
 from soaptune.handles.dataset import Dataset
@@ -130,8 +130,8 @@ def _bare(text: str) -> str:
     """An answer that was no object comes as a text, in quotes or without."""
     if text.startswith('"'):
         try:
-            return str(json.loads(text))
-        except ValueError:
+            return str(decode_json(text))
+        except (ValueError, RecursionError):
             return text
     return text
 

@@ -8,11 +8,9 @@ The registry pickles this module along with the class, so that it imports soaptu
 ``code/``) only where it uses it, and annotations are real types: the SDK compares them with ``pandas.DataFrame``.
 """
 
-import json
 import threading
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
@@ -30,12 +28,13 @@ class ServedModel(custom_model.CustomModel):  # type: ignore[misc, unused-ignore
 
     def __init__(self, context: custom_model.ModelContext | None = None) -> None:
         super().__init__(context)
+        from soaptune.common.files import read_object
         from soaptune.runtime.engines.loading import load_model
         from soaptune.runtime.engines.transformers import TransformersEngine
         from soaptune.runtime.serve.answering import Answerer
         from soaptune.tasks.spec import TaskSpec
 
-        plan = json.loads(Path(self.context.path("plan")).read_text(encoding="utf-8"))
+        plan = read_object(self.context.path("plan"))
         self._name = str(plan["name"])
         self._limit = int(plan["max_new_tokens"])
         # Loaded here and not with the first question: a service is ready when it can answer.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
+from soaptune.common.json_text import decode_json, parse_json, parse_object
 from soaptune.common.lazy import optional
-from soaptune.errors import BackendError, ConfigError, EngineError, RequestError
+from soaptune.errors import BackendError, ConfigError, DataError, EngineError, RequestError
 from soaptune.handles.endpoint import Endpoint, TypedTask, is_loopback
 from soaptune.prompting import escape_special_tokens
 from soaptune.snowflake.handles.service import ServiceManifest
@@ -158,7 +158,7 @@ class SnowflakeEndpoint(Endpoint[OutT], Generic[OutT]):
         name = self._service.service_name
         if status == 200:
             try:
-                return cast("dict[str, Any]", json.loads(body)["data"][0][1])
+                return cast("dict[str, Any]", parse_json(body, where="the reply")["data"][0][1])
             except (ValueError, LookupError, TypeError):
                 raise EngineError(f"the service {name} sent a reply that is not a chat completion") from None
         if status == 504:
@@ -230,15 +230,15 @@ def _parsed(value: Any) -> Any:
     """A value of a variant column: JSON as text, unless Snowpark has read it already."""
     if isinstance(value, str):
         try:
-            return json.loads(value)
-        except ValueError:
+            return decode_json(value)
+        except (ValueError, RecursionError):
             return value
     return value
 
 
 def _reason(body: bytes) -> str:
     try:
-        content = json.loads(body)
-    except ValueError:
+        content = parse_object(body, where="the reply")
+    except DataError:
         return "it does not say why"
-    return str(cast("dict[str, Any]", content).get("error", "it does not say why")) if isinstance(content, dict) else ""
+    return str(content.get("error", "it does not say why"))

@@ -6,6 +6,7 @@ job: what cannot be tracked is a warning.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from soaptune.common.files import MANIFEST, write_text
+from soaptune.common.json_text import parse_object
+from soaptune.errors import DataError
 from soaptune.handles.model_ref import ModelRef
 from soaptune.handles.report import REPORT_FILE
 from soaptune.handles.storage import Files
@@ -78,10 +81,10 @@ def collect(name: str, kind: str, app: Files, output: Files) -> Run:
             params[key] = str(value)
     metrics = _by_step(output.read_text(_METRICS) or "")
     last = max(metrics, default=0)
-    final: dict[str, float] = {}
-    for key, metric in cast("dict[str, dict[str, Any]]", report.get("metrics") or {}).items():
-        final.update({key: metric["value"], f"{key}/low": metric["low"], f"{key}/high": metric["high"]})
-    counted = cast("dict[str, Any]", manifest.get("training") or {})
+    final: dict[str, Any] = {}
+    for key, metric in _mappings(report.get("metrics")).items():
+        final.update({key: metric.get("value"), f"{key}/low": metric.get("low"), f"{key}/high": metric.get("high")})
+    counted = _mapping(manifest.get("training"))
     final.update({f"training/{key}": value for key, value in counted.items()})
     if final := _numbers(final):
         metrics[last] = {**metrics.get(last, {}), **final}
@@ -119,14 +122,19 @@ def _write(session: Any, schema: SchemaRef, experiment: str, job: str, known: Ca
     except RuntimeError:  # the SDK's word for a run that has ended: it was written before
         return
     run = known()
-    tracking.log_params(dict(run.params))
+    tracking.log_params({_quotable(name): _quotable(value) for name, value in run.params.items()})
     for step, metrics in run.metrics.items():
-        tracking.log_metrics(dict(metrics), step=step)
+        tracking.log_metrics({_quotable(name): value for name, value in metrics.items()}, step=step)
     with tempfile.TemporaryDirectory(prefix="soaptune-") as folder:
         for name, text in run.artifacts.items():
             write_text(Path(folder) / name, text)
             tracking.log_artifact(str(Path(folder) / name))
     tracking.end_run(status="FINISHED" if ok else "FAILED")
+
+
+def _quotable(text: str) -> str:
+    """A text that cannot end what the SDK writes around it, which is two pairs of dollar signs."""
+    return text.replace("$", "﹩")
 
 
 def _tracking(session: Any, place: SchemaRef) -> Any:
@@ -149,8 +157,8 @@ def _tracking(session: Any, place: SchemaRef) -> Any:
 
 def _settings(files: Mapping[str, str], manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The step's config: of a model in its manifest, of the others in the plan that travelled."""
-    if manifest.get("spec"):
-        return dict(manifest["spec"])
+    if spec := _mapping(manifest.get("spec")):
+        return dict(spec)
     plan = _object(files.get("step.json", ""))
     return {key: value for key, value in plan.items() if key != "task"}
 
@@ -162,9 +170,16 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             found.update(_flat(cast("dict[str, Any]", item), f"{prefix}{key}."))
         elif item is not None:
             text = item if isinstance(item, str) else json.dumps(item)
-            # The SDK writes it between two pairs of dollar signs.
-            found[f"{prefix}{key}"] = text[:_LONGEST].replace("$", "﹩")
+            found[f"{prefix}{key}"] = text[:_LONGEST]
     return found
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _mappings(value: Any) -> dict[str, dict[str, Any]]:
+    return {key: _mapping(item) for key, item in _mapping(value).items()}
 
 
 def _by_step(text: str) -> dict[int, dict[str, float]]:
@@ -189,16 +204,18 @@ def _lines(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: float(value)
-        for name, value in values.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    }
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            with contextlib.suppress(OverflowError):  # a whole number that no float holds
+                number = float(value)
+                if math.isfinite(number):
+                    found[name] = number
+    return found
 
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        found: Any = json.loads(text)
-    except ValueError:
+        return parse_object(text, where="the file")
+    except DataError:
         return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -12,8 +11,9 @@ from typing import Any, cast
 from urllib.parse import quote as url_quote
 
 from soaptune.common.files import MANIFEST
+from soaptune.common.json_text import parse_lines, parse_object
 from soaptune.common.results import MANIFEST_KINDS, NO_MANIFEST
-from soaptune.errors import BackendError, JobNotFound
+from soaptune.errors import BackendError, DataError, JobNotFound
 from soaptune.jobs.job import ENDED, Event, Job, JobStatus
 from soaptune.snowflake.jobs.control import Control, Service
 from soaptune.snowflake.jobs.hints import hint_for
@@ -216,7 +216,8 @@ class SnowflakeJob(Job[Any]):
     def _service(self) -> str | None:
         if self._service_name is None:
             name = self._note("service").get("service")
-            if not isinstance(name, str):
+            # A note on a shared stage must not make another service ours, which cancel() would stop.
+            if not isinstance(name, str) or not (name == self.id or name.startswith(f"{self.id}_")):
                 found = self._control.find(self.id)
                 name = found.name.name if found is not None else None
             self._service_name = name
@@ -224,11 +225,11 @@ class SnowflakeJob(Job[Any]):
 
     def _note(self, name: str) -> dict[str, Any]:
         """What was written down on the stage: ``service``, ``started``, ``ended``."""
+        text = self._folder.folder("state").read_text(f"{name}.json")
         try:
-            found: Any = json.loads(self._folder.folder("state").read_text(f"{name}.json") or "{}")
-        except ValueError:
+            return parse_object(text or "{}", where=name)
+        except DataError:
             return {}
-        return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
     def _has_started(self) -> bool:
         self._started = self._started or self._note("started")
@@ -284,7 +285,7 @@ class SnowflakeJob(Job[Any]):
     def _without_service(self, *, sent: bool) -> dict[str, Any]:
         """What can be said of a job whose service is not there: not yet, not any more, or never."""
         note = self._note("ended")
-        if note.get("state") in ENDED:
+        if str(note.get("state")) in ENDED:
             return {"state": note["state"], "time": str(note.get("time", "")), "reason": str(note.get("reason", ""))}
         files = self._folder.list()
         if not files:
@@ -316,15 +317,9 @@ class SnowflakeJob(Job[Any]):
             return ""  # there is none yet, or none any more
 
     def _progress_lines(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for line in (self.output.read_text("progress.jsonl") or "").split("\n")[:-1]:
-            try:
-                value: Any = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(value, dict):
-                found.append(cast("dict[str, Any]", value))
-        return found
+        # The last line may be half written.
+        whole = (self.output.read_text("progress.jsonl") or "").rpartition("\n")[0]
+        return list(parse_lines(whole))
 
     def download(self, target: str | Path) -> Path:
         """Downloads what the job has written.

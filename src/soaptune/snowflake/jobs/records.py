@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import secrets
 import tempfile
@@ -23,7 +24,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, cast
 
-from soaptune.errors import BackendError, ConfigError
+from soaptune.common.files import read_limited
+from soaptune.common.json_text import decoded, parse_object, typed
+from soaptune.errors import BackendError, ConfigError, DataError, SoaptuneError
 from soaptune.jobs.spec import STORED, JobSpec
 from soaptune.snowflake.jobs.control import PREFIX
 from soaptune.snowflake.jobs.stagefiles import StageFolder, read_location
@@ -33,6 +36,11 @@ __all__ = ["Record", "Records", "digits_of", "job_name"]
 
 _FOLDER = "jobs"
 _JOB_FILE = "job.json"
+
+_NAME = re.compile(rf"{PREFIX}[A-Z0-9_]+")
+"""The names of jobs: see `job_name`. Whoever may write to the stage can put files of other names there."""
+
+_log = logging.getLogger("soaptune")
 
 
 @dataclass(frozen=True)
@@ -75,17 +83,23 @@ class Record:
         Raises:
             BackendError: It is damaged, or of another version of soaptune.
         """
+        where = f"{job}.json"
         try:
-            data = cast("dict[str, Any]", json.loads(text))
-            spec = JobSpec.model_validate(_lifted(data["spec"]), context=STORED)
-            time = datetime.fromisoformat(str(data["time"]))
-            earlier = tuple(str(name) for name in data.get("earlier") or ())
+            data = parse_object(text, where=where)
+            spec = JobSpec.model_validate(_lifted(typed(data, "spec", dict, where=where)), context=STORED)
+            time = datetime.fromisoformat(typed(data, "time", str, where=where))
+            settings: Any = data.get("settings") or {}
+            if time.tzinfo is None or not isinstance(settings, dict):
+                raise DataError(f"{where}: the field {'time' if time.tzinfo is None else 'settings'!r} is damaged.")
+            tried = cast("list[Any]", typed(data, "earlier", list, where=where)) if data.get("earlier") else []
+            earlier = tuple(map(str, tried))
         except ConfigError as error:
             message = f"the record of the job {job} was not written by this version of soaptune: {error}"
             raise BackendError(message) from error
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BackendError(f"the record of the job {job} is damaged: {type(error).__name__}") from error
-        return cls(job=job, spec=spec, time=time, settings=data.get("settings") or {}, earlier=earlier)
+        except (SoaptuneError, ValueError) as error:
+            what = str(error) if isinstance(error, DataError) else "the field 'time' is no time"
+            raise BackendError(f"the record of the job {job} is damaged: {what}") from error
+        return cls(job=job, spec=spec, time=time, settings=cast("dict[str, Any]", settings), earlier=earlier)
 
 
 def _lifted(spec: Any) -> Any:
@@ -103,7 +117,7 @@ def _location(place: Any) -> Any:
     if not isinstance(place, str):
         return place
     if is_old_address(place):
-        return read_tables(place)
+        return read_tables(place, queries=True)
     return read_location(place) if place.startswith("@") else place
 
 
@@ -144,7 +158,8 @@ class Records:
     def names(self) -> list[str]:
         """The names of all jobs on the stage, in no order."""
         files = [file.path for file in self._root.folder(_FOLDER).list()]
-        return [path.removesuffix(".json") for path in files if path.startswith(PREFIX) and path.endswith(".json")]
+        names = [path.removesuffix(".json") for path in files if path.endswith(".json")]
+        return [name for name in names if _NAME.fullmatch(name)]
 
     def tries(self, key: str) -> list[str]:
         """The jobs that were submitted under a key, the first one first; the last one counts.
@@ -171,15 +186,18 @@ class Records:
         return None if text is None else Record.from_json(text, job=job)
 
     def all(self) -> list[Record]:
-        """All records, the newest first; what cannot be read is left out."""
+        """All records, the newest first; what cannot be read is left out, and named in a warning of the log."""
         found: list[Record] = []
         with tempfile.TemporaryDirectory(prefix="soaptune-") as folder:
             self._root.folder(_FOLDER).get_flat(folder)
             for file in Path(folder).glob(f"{PREFIX}*.json"):
-                try:
-                    found.append(Record.from_json(file.read_text(encoding="utf-8"), job=file.stem))
-                except BackendError:  # another version's, or damaged; asked for by its name it says so
+                if not _NAME.fullmatch(file.stem):
                     continue
+                try:
+                    text = decoded(read_limited(file), where=file.name)
+                    found.append(Record.from_json(text, job=file.stem))
+                except (SoaptuneError, OSError) as error:  # another version's, or damaged
+                    _log.warning("a job is left out of the list: %s", error)
         return sorted(found, key=lambda record: record.time, reverse=True)
 
     def write(self, job: str, spec: JobSpec, settings: Mapping[str, Any], *, earlier: Sequence[str] = ()) -> Record:

@@ -24,6 +24,7 @@ __all__ = ["StageFile", "StageFolder", "read_location"]
 
 _GLOB = frozenset("*?[")
 _LOCATION = re.compile(r'@("(?:[^"]|"")+"(?:\."(?:[^"]|"")+"){2})/(.+)', re.DOTALL)
+_NOT_IN_PATHS = frozenset(["\\", *map(chr, range(32)), "\x7f"])
 _MISSING = frozenset({*NOT_FOUND, 253006})
 """Snowflake's and the connector's numbers for a file, or a stage, that is not there."""
 
@@ -72,7 +73,7 @@ class StageFolder(Files):
         """
         self._connection = connection
         self._stage = stage
-        self._path = "/".join(part.strip("/") for part in parts if part.strip("/") not in ("", "."))
+        self._path = "/".join(_plain(part).strip("/") for part in parts if part.strip("/") not in ("", "."))
 
     @property
     def location(self) -> str:
@@ -145,14 +146,16 @@ class StageFolder(Files):
         parent, _, last = name.rpartition("/")
         return any(file.path == last for file in self.folder(parent).list())
 
-    def read_bytes(self, name: str) -> bytes | None:
+    def read_bytes(self, name: str, *, limit: int | None = None) -> bytes | None:
         """Reads a file; None when it is not there.
 
         Args:
             name: Its path below the folder.
+            limit: Bytes that it may have; any number when None.
 
         Raises:
             BackendError: The stage cannot be read.
+            DataError: The file is larger.
         """
         relative_name(name, what="the file on the stage")
         with tempfile.TemporaryDirectory(prefix="soaptune-") as folder:
@@ -165,6 +168,8 @@ class StageFolder(Files):
                         raise
                 # A missing file is an error in some versions of the connector, and none in others.
                 if file.is_file():
+                    if limit is not None and file.stat().st_size > limit:
+                        raise DataError(f"{self.location}/{name} is too large for what it should be.")
                     return file.read_bytes()
                 # It may have come in between, or what was reported as missing may be something else.
                 if not self.exists(name):
@@ -193,7 +198,7 @@ class StageFolder(Files):
             BackendError: The stage cannot be written.
         """
         data = text.encode("utf-8")
-        target = f"{self.location}/{name}"
+        target = f"{self.location}/{_plain(name)}"
         self._connection.call(
             f"writing {name} to the stage",
             lambda s: s.file.put_stream(io.BytesIO(data), target, auto_compress=False, overwrite=True),
@@ -294,7 +299,8 @@ class StageFolder(Files):
             BackendError: The stage cannot be written.
         """
         try:
-            self._connection.call(f"removing {name} from the stage", lambda s: s.file.remove(f"{self.location}/{name}"))
+            location = f"{self.location}/{_plain(name)}"
+            self._connection.call(f"removing {name} from the stage", lambda s: s.file.remove(location))
         except BackendError as error:
             if error_number(error) not in NOT_FOUND:
                 raise
@@ -310,7 +316,7 @@ class StageFolder(Files):
         return StageFile(path=path, size=int(found.size), modified=_time(found.last_modified))
 
     def _get(self, name: str, place: Path) -> None:
-        location = f"{self.location}/{name}"
+        location = f"{self.location}/{_plain(name)}"
         self._connection.call("reading from the stage", lambda s: s.file.get(location, str(place)))
 
     def _put(self, file: Path, folder: StageFolder) -> None:
@@ -321,11 +327,24 @@ class StageFolder(Files):
             )
             return
 
+        target = f"{folder.location}/{_plain(file.name)}"
+
         def stream(session: Any) -> None:  # PUT would take such a name for a pattern
             with file.open("rb") as source:
-                session.file.put_stream(source, f"{folder.location}/{file.name}", auto_compress=False, overwrite=True)
+                session.file.put_stream(source, target, auto_compress=False, overwrite=True)
 
         self._connection.call(what, stream)
+
+
+def _plain(path: str) -> str:
+    """A path that a statement can hold; the SDK writes it between quotes, and older ones mistake a backslash.
+
+    Raises:
+        DataError: It has a character that could end it there.
+    """
+    if not _NOT_IN_PATHS.isdisjoint(path):
+        raise DataError(f"{path!r} cannot be a path on a stage: it has a backslash or a control character")
+    return path
 
 
 def _time(text: Any) -> datetime | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from soaptune.common.arrow import arrow
+from soaptune.common.json_text import parse_json
 from soaptune.errors import ConfigError, DataError
 from soaptune.handles.location import Tables, TableSplit
 from soaptune.snowflake.names import Name
@@ -53,22 +54,36 @@ def table_beside(source: Tables, suffix: str) -> Name:
     return Name(source.database, source.db_schema, f"{source.name}_{suffix}")
 
 
-def read_tables(text: str) -> Tables:
+def read_tables(text: str, *, queries: bool = False) -> Tables:
     """Reads where a dataset lies, as a manifest, a table of manifests or a job's record has it.
 
     Args:
         text: JSON. The first release put ``tables:`` before it.
+        queries: Whether it may hold queries, as what a user has submitted may. What others wrote may not: its queries
+            would be run with the rights of whoever opens it.
 
     Raises:
-        DataError: It does not describe a dataset in tables, or another release of soaptune wrote it.
+        DataError: It does not describe a dataset in tables, another release of soaptune wrote it, or it holds a query.
     """
+    raw = parse_json(text.removeprefix(_OLD_PREFIX), where="The description of a dataset in tables")
     try:
-        return Tables.model_validate(json.loads(text.removeprefix(_OLD_PREFIX)))
-    except json.JSONDecodeError as error:
-        raise DataError("This does not describe a dataset in tables: it is not JSON.") from error
+        source = Tables.model_validate(raw)
     except ConfigError as error:
         message = f"The place of a dataset in tables cannot be read by this soaptune: {error}"
         raise DataError(message) from error
+    for split, part in source.splits.items():
+        if part.sql is not None and not queries:
+            raise DataError(
+                f"The split {split!r} of {source} is a query that somebody else has written down, and such a query is "
+                "not run. If you trust it, load it yourself: backend.load_dataset({'" + split + "': 'SELECT ...'}, "
+                "task=...)."
+            )
+        if "id" not in part.columns and not part.made_ids:
+            raise DataError(f"The split {split!r} of {source} has no column 'id'.")
+        lacking = [column for column, own in part.columns.items() if not own and column not in part.absent]
+        if lacking:
+            raise DataError(f"The split {split!r} of {source} does not say where its column {lacking[0]!r} is.")
+    return source
 
 
 def is_old_address(text: str) -> bool:

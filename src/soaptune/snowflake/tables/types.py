@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from soaptune.common.arrow import arrow
+from soaptune.common.json_text import decode_json
 from soaptune.errors import DataError
 
 __all__ = ["as_text", "from_table", "sql_type"]
@@ -95,11 +96,11 @@ def from_table(values: Any, kind: Any, column: str) -> Any:
     form = _form(plain, column)
     try:
         if form == "json":
-            read = [None if v is None else json.loads(v) for v in values.to_pylist()]
+            read = [None if v is None else decode_json(v) for v in values.to_pylist()]
             return pa.chunked_array([pa.array(read, plain)])
         if form == "counted":
             values = values.cast(pa.int64())
             return values.cast(pa.int32()).cast(plain) if plain.bit_width == 32 else values.cast(plain)
         return values.cast(plain)
-    except (TypeError, ValueError, NotImplementedError) as error:
+    except (TypeError, ValueError, NotImplementedError, RecursionError) as error:
         raise DataError(f"The column {column!r} is no longer what it was when the table was written.") from error

@@ -210,8 +210,8 @@ class WriteLock:
         there = place.there([self._table.name, *tables, table_beside(source, "LEDGER").name])
         owner = self._owner() if self._table.name in there else None
         # The tables in a cloned schema's manifest mean those of the clone.
-        old = moved(read_tables(owner[1]), place.database, place.schema) if owner and owner[1] else None
-        if owner is not None and owner[0] == self._id:
+        old = self._old(owner[1]) if owner and owner[1] else None
+        if owner is not None and owner[0] == self._id and (old is not None or not owner[1]):
             self.found = old
             return self
         if there and not self._overwrite:
@@ -231,9 +231,9 @@ class WriteLock:
             # Made by a first try whose answer was lost, or by somebody else in this moment.
             if error_number(error) != ALREADY_THERE or (self._owner() or ("", ""))[0] != self._id:
                 raise
-        for split in (old.splits if old else {}).values():
-            name = table_of(split)
-            if name is not None and name.name not in tables:
+        # By the names that splits of this dataset have: a manifest that others can write must not name what is removed.
+        for name in split_names(place, source.name, list(old.splits if old else ())).values():
+            if name.name not in tables:
                 place.connection.rows("removing an old split", f"DROP TABLE IF EXISTS {name.sql}")
         return self
 
@@ -265,6 +265,15 @@ class WriteLock:
         sql = f"UPDATE {self._table.sql} SET DOCUMENT = ? WHERE WRITE_ID = ?"
         document = json.dumps(source.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False)
         self._place.connection.rows("finishing the dataset", sql, document, self._id)
+
+    def _old(self, document: str) -> Tables | None:
+        """The dataset that a manifest describes; None for one that cannot be read, where it is replaced anyway."""
+        try:
+            return moved(read_tables(document), self._place.database, self._place.schema)
+        except DataError:
+            if not self._overwrite:
+                raise
+            return None
 
     def _owner(self) -> tuple[str, str] | None:
         sql = f"SELECT WRITE_ID, DOCUMENT FROM {self._table.sql}"
