@@ -73,6 +73,7 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         self._answer()
 
@@ -88,8 +89,8 @@ class Nursery:
         return self._answer()
 
     def close(self) -> None:
-        """Ends it."""
-        self._process.kill()
+        """Ends it, with the submitters that it has left: they hold its pipe open."""
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
     def _ask(self, **asked: Any) -> None:

@@ -1,4 +1,4 @@
-"""Real training with ArcticTraining: its processes are killed alone and in pairs, at the start, later and at the end.
+"""Real training with ArcticTraining: its processes are killed alone and in pairs, at the start, amid it, at the end.
 
 `tests/contract/test_killed_jobs.py` is the fast counterpart, with a stand-in for training.
 """
