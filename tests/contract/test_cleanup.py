@@ -63,6 +63,8 @@ def test_jobs_that_have_ended_go_with_all_they_left(backend: LocalBackend, tmp_p
     while failed.status in ("pending", "running"):
         time.sleep(0.01)
     running = submitted(backend, WAITS)
+    while running.status == "pending":
+        time.sleep(0.01)
     (backend.root / "notes.txt").write_text("the user's own")
     (backend.root / "jobs" / "my folder").mkdir()
     before = everything(tmp_path)
