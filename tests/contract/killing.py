@@ -115,11 +115,13 @@ def kill(pids: dict[str, int]) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def expect_the_end(nursery: Nursery, root: Path, key: str, victims: tuple[str, ...], stage: Path) -> dict[str, Any]:
+def expect_the_end(
+    nursery: Nursery, root: Path, key: str, victims: tuple[str, ...], stage: Path, *, within: float = RIGHT_WITHIN
+) -> dict[str, Any]:
     """Waits for what must be true a few seconds after a kill, as another process sees it."""
     begun = time.monotonic()
     while (seen := nursery.look(root, key))["status"] in ("pending", "running"):
-        assert time.monotonic() - begun < RIGHT_WITHIN, f"{seen} after {RIGHT_WITHIN} s"
+        assert time.monotonic() - begun < within, f"{seen} after {within} s"
         time.sleep(0.02)
     took = time.monotonic() - begun
     left = processes_of(stage)
