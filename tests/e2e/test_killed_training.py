@@ -25,7 +25,7 @@ pytestmark = [
 
 PATIENCE = 300.0
 DEEPSPEED = 5.5
-"""Seconds that DeepSpeed's runner goes on after its launcher was killed: measured 5.2; we ended what was left in 0.6."""
+"""Seconds that DeepSpeed's runner goes on after its launcher was killed: 5.2 measured, and 0.6 for what was left."""
 MOMENTS = ("start", "training", "end")
 ENDING = [victims for victims in VICTIMS if victims != ("guard",)]
 
