@@ -179,9 +179,7 @@ def test_kernels_of_the_hub_that_a_config_names_are_not_fetched(base: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "adapter_model.bin"])
-def test_pickled_weights_are_not_read_whatever_leads_to_them(
-    name: str, base: Path, trace: Path, tmp_path: Path
-) -> None:
+def test_pickled_weights_are_not_read(name: str, base: Path, trace: Path, tmp_path: Path) -> None:
     import pickle
 
     import peft
