@@ -11,7 +11,7 @@ import pytest
 
 from soaptune.common.files import write_json
 from soaptune.engines import Completion, Transformers
-from soaptune.errors import CheckFailed, EngineError
+from soaptune.errors import CheckFailed, DataError, EngineError
 from soaptune.evaluate import Evaluator
 from soaptune.evaluate.evaluator import EvalPayload
 from soaptune.handles import open_handle
@@ -193,12 +193,33 @@ def test_the_lexicon_of_the_task_is_looked_for_in_the_answers(model, tmp_path, m
     rates = {}
     for lexicon in (None, "soaptune.soap.terms:terms", "of.mine:words"):
         data = dataset(tmp_path / f"{lexicon}", facts=False, task=TASK.replace(hooks={"lexicon": lexicon}))
-        report = evaluate(model, data, tmp_path / "out" / f"{lexicon}", base=False)
+        report = evaluate(model, data, tmp_path / "out" / f"{lexicon}", base=False, allow_code=("of",))
         rates[lexicon] = report.metrics["invented_rate"].value, " ".join(report.notes)
     assert [round(value, 3) for value, _ in rates.values()] == [round(5 / 6, 3), round(11 / 12, 3), round(5 / 6, 3)]
     assert [("terms of the task's lexicon" in note) for _, note in rates.values()] == [False, True, False]
     assert "lexicon was left out" in rates["of.mine:words"][1]
     assert "'of.mine'" in rates["of.mine:words"][1]
+
+
+def test_a_job_runs_the_lexicon_of_its_plan_and_none_that_a_manifest_names(model, tmp_path, monkeypatch):
+    trace = tmp_path / "trace"
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "planted.py").write_text(f"import pathlib; pathlib.Path({str(trace)!r}).write_text('ran')")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    data = dataset(tmp_path / "data", facts=False, task=TASK.replace(hooks={"lexicon": "planted:terms"}))
+    report = evaluate(model, data, tmp_path / "out", base=False, max_samples=2, allow_code=())
+    assert any("it was not allowed to run" in note for note in report.notes)
+    assert not trace.exists()
+
+
+def test_a_report_is_of_exactly_the_files_that_were_planned_for(model, tmp_path):
+    """What changes between the plan and the job is refused by the job, which looks at every file itself."""
+    copy = model.download(tmp_path / "copy")
+    with stage(tmp_path / "job", copy, dataset(tmp_path / "data"), base=False) as planned:
+        (copy.weights / "adapter_model.safetensors").write_bytes(b"other")
+        with pytest.raises(DataError, match="are not those of the model"):
+            job.evaluate(planned, Place.read(), tmp_path / "output")
+    assert not (tmp_path / "output").exists()
 
 
 def test_a_prompt_that_is_too_long_is_a_wrong_answer_and_is_named(model, tmp_path):

@@ -16,6 +16,7 @@ if importlib.util.find_spec("peft") is None:
 from soaptune.errors import JobFailed
 from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelPlan
+from soaptune.handles.weights import was_merged_here
 from soaptune.train.finish import finish_model
 from soaptune.train.spec import TrainSpec
 
@@ -79,6 +80,7 @@ def test_merging_is_done_once_and_checked(stage: Path) -> None:
     assert (merged.weights / "tokenizer.json").is_file()
     written = (merged.path / "manifest.json").stat().st_mtime_ns
     assert model.merge() == merged
+    assert was_merged_here(merged.fingerprint, model.fingerprint)
     assert (merged.path / "manifest.json").stat().st_mtime_ns == written
 
 

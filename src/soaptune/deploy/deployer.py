@@ -19,7 +19,7 @@ from soaptune.errors import ConfigError, GateError, JobTimeout, Violation, raise
 from soaptune.handles.endpoint import API_KEY, Endpoint, is_loopback_host
 from soaptune.handles.model import Model
 from soaptune.handles.report import EvalReport
-from soaptune.handles.weights import changed_weights
+from soaptune.handles.weights import changed_weights, was_merged_here
 from soaptune.jobs.arguments import require_backend, require_capabilities, require_handle
 from soaptune.jobs.backend import Backend
 from soaptune.jobs.base_model import bring_base
@@ -319,8 +319,12 @@ class Deployer(Step[Endpoint[OutT]], Generic[OutT]):
                     hint="Evaluate the model, and give its report to the Deployer.",
                 )
             ]
-        # A merged model was compared with its adapter when it was made; the adapter's report is good for it.
-        if report.lineage.model_fingerprint not in (model.fingerprint, model.manifest.merged_from):
+        # A merged model was compared with its adapter when it was made; the adapter's report is good for it, where that
+        # was here and not only a manifest says so.
+        of = report.lineage.model_fingerprint
+        if of != model.fingerprint and not (
+            of == model.manifest.merged_from and was_merged_here(model.fingerprint, of)
+        ):
             return [
                 Violation(
                     path="report",

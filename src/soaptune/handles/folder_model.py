@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from soaptune.handles.model import Model
 from soaptune.handles.model_export import copy_model_files, export_model
 from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.storage import FolderFiles
-from soaptune.handles.weights import check_model_files, verify_weights
+from soaptune.handles.weights import check_model_files, verify_weights, was_merged_here
 
 __all__ = ["FolderModel", "open_model"]
 
@@ -64,16 +65,22 @@ class FolderModel(InFolder, Model):
         """Merges the adapter into the base model; see `Model.merge`.
 
         The work is done once, in a process of its own, which compares the merged model's logits with the adapter's
-        before and after saving; the result stays beside the adapter, in ``merged/``.
+        before and after saving; the result stays beside the adapter, in ``merged/``. One that was not merged here is
+        replaced.
         """
         if not self.is_adapter:
             return self
         self.verify()
         target = self._path / "merged"
         done = self._merged(target)
-        if done is not None:
+        if done is not None and was_merged_here(done.fingerprint, self.fingerprint):
+            done.verify()
             return done
         require("torch", "transformers", "peft", extra="train", what="Model.merge()")
+        if target.is_symlink():
+            raise DataError(f"{target} is a link, where the merged model is to be written: remove it")
+        if target.is_dir():
+            shutil.rmtree(target)  # it came with the adapter, or from another machine: nothing says what is in it
         command = [sys.executable, "-m", "soaptune.runtime.merge", "--model", str(self._path), "--output", str(target)]
         result = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8", errors="replace"

@@ -27,7 +27,9 @@ __all__ = [
     "digests",
     "fingerprint_folder",
     "model_files",
+    "note_merge",
     "verify_weights",
+    "was_merged_here",
 ]
 
 MODEL_SUFFIXES = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model", ".md"})
@@ -135,6 +137,30 @@ def changed_weights(model: Verified) -> list[Violation]:
         hint = "Take a copy that is whole, or train again."
         return [Violation(path="model", code="changed-weights", message=f"{error}.", hint=hint)]
     return []
+
+
+def note_merge(merged: str, adapter: str) -> None:
+    """Notes in the user's own cache that a model was merged here from an adapter.
+
+    Args:
+        merged: The merged model's fingerprint.
+        adapter: The adapter's.
+    """
+    _write(_merge_of(merged), {"adapter": [adapter]})
+
+
+def was_merged_here(merged: str, adapter: str) -> bool:
+    """Whether a model was merged from an adapter by this user on this machine; what a manifest says of it is no proof.
+
+    Args:
+        merged: The merged model's fingerprint.
+        adapter: The adapter's.
+    """
+    return _read(_merge_of(merged)).get("adapter") == [adapter]
+
+
+def _merge_of(merged: str) -> Path:
+    return cache_folder() / "merges" / f"{hashlib.sha256(merged.encode()).hexdigest()[:32]}.json"
 
 
 def digests(folder: Path) -> dict[str, str]:

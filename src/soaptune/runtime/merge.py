@@ -17,7 +17,7 @@ from soaptune.common.fingerprint import fingerprint
 from soaptune.errors import EngineError, SoaptuneError
 from soaptune.handles.folder_model import FolderModel, open_model
 from soaptune.handles.model_ref import ModelRef
-from soaptune.handles.weights import digests
+from soaptune.handles.weights import digests, note_merge
 from soaptune.runtime.engines.loading import load_model
 
 __all__ = ["main", "merge"]
@@ -76,6 +76,7 @@ def merge(model: FolderModel, output: Path, *, base: ModelRef | None = None) -> 
             merged_from=manifest.fingerprint,
             merge_check=found,
         )
+        note_merge(whole.fingerprint, manifest.fingerprint)
         write_json(folder / MANIFEST, whole.model_dump(mode="json"))
     return found
 

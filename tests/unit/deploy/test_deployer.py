@@ -17,7 +17,7 @@ from soaptune.handles.model import Model
 from soaptune.handles.model_manifest import ModelManifest
 from soaptune.handles.model_ref import ModelRef
 from soaptune.handles.report import EvalReport, Metric, ReportLineage
-from soaptune.handles.weights import fingerprint_folder
+from soaptune.handles.weights import fingerprint_folder, note_merge
 from soaptune.tasks import SOAP, SOAPNote, Task
 from tests.unit.backends import ACCOUNT, Elsewhere
 
@@ -177,10 +177,21 @@ def test_the_report_must_be_of_this_model(model):
         Deployer(name="x").submit(model, make_report(model_fingerprint="sha256:other"), on=Elsewhere())
 
 
-def test_an_adapters_report_is_good_for_the_merged_model(tmp_path):
+def test_an_adapters_report_is_good_for_the_model_that_was_merged_from_it_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     merged = make_model(tmp_path / "m", method="full", merged_from="sha256:adapter")
     report = make_report(model_fingerprint="sha256:adapter")
-    assert Deployer(name="x", require=Gates(schema_valid=0.9)).preflight(merged, report, on=Elsewhere()) == []
+    step = Deployer(name="x", require=Gates(schema_valid=0.9))
+    # A manifest may name any adapter that has a good report.
+    assert codes(step.preflight(merged, report, on=Elsewhere())) == [("report", "other-model", "error")]
+    note_merge(merged.fingerprint, "sha256:adapter")
+    assert step.preflight(merged, report, on=Elsewhere()) == []
+
+
+def test_weights_that_were_changed_are_not_deployed(model):
+    (model.weights / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(CheckFailed, match="changed-weights"):
+        Deployer(name="x").submit(model, on=Elsewhere())
 
 
 def test_another_task_than_the_learned_one_is_refused(model):
