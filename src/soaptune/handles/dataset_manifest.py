@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, NonNegativeInt, field_validator
 
 from soaptune.config import Config
 from soaptune.errors import DataError
@@ -45,7 +45,7 @@ class DatasetManifest(Config):
     """Of the rows of all splits (`"sha256:<hex>"`); the task, the file bytes and the metadata's order do not matter."""
     task: TaskSpec
     """The task that the examples are of."""
-    counts: dict[str, int]
+    counts: dict[str, NonNegativeInt]
     """Rows by split, in the order of the splits."""
     split_fingerprints: dict[str, str]
     """The fingerprint of the rows of each split."""

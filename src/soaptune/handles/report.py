@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, FiniteFloat, PrivateAttr
+from pydantic import Field, FiniteFloat, NonNegativeInt, PrivateAttr
 from typing_extensions import Self
 
 from soaptune.common import files
@@ -31,7 +31,7 @@ class Metric(Config):
     """Lower end of the 95 % interval."""
     high: FiniteFloat
     """Upper end of the 95 % interval."""
-    n: int
+    n: NonNegativeInt
     """How many examples it was asked of; an answer that cannot be read counts as wrong and stays in."""
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class Difference(Config):
     """Lower end of the difference's paired 95 % interval."""
     high: FiniteFloat
     """Upper end of the difference's paired 95 % interval."""
-    n: int
+    n: NonNegativeInt
     """How many examples both models answered."""
 
     @property
@@ -100,7 +100,7 @@ class EvalReport(Config):
     """Version of the file format."""
     kind: Literal["report"] = "report"
     """Tells the handles apart in a file."""
-    n: int
+    n: NonNegativeInt
     """How many examples were scored."""
     metrics: dict[str, Metric]
     """The metrics by name."""

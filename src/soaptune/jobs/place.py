@@ -56,7 +56,7 @@ class Place(Config):
     backend: str
     """The kind of backend."""
 
-    nodes: int = 1
+    nodes: int = Field(default=1, ge=1)
     """How many machines the job runs on."""
 
     inputs: Inputs = Field(default_factory=dict[str, Any])

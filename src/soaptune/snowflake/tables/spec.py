@@ -71,6 +71,9 @@ def read_tables(text: str, *, queries: bool = False) -> Tables:
     except ConfigError as error:
         message = f"The place of a dataset in tables cannot be read by this soaptune: {error}"
         raise DataError(message) from error
+    unknown = {*source.fingerprints, *source.manifest.counts} - {*source.splits}
+    if unknown:
+        raise DataError(f"The manifest of {source} speaks of splits that have no table: {', '.join(sorted(unknown))}.")
     for split, part in source.splits.items():
         if part.sql is not None and not queries:
             raise DataError(
