@@ -167,12 +167,13 @@ def test_an_adapter_that_has_a_module_imported_is_refused(
     assert not trace.exists()
 
 
-def test_kernels_of_the_hub_that_a_config_names_are_not_fetched(base: Path) -> None:
+@pytest.mark.parametrize("key", ["_attn_implementation", "_attn_implementation_internal"])
+def test_kernels_of_the_hub_that_a_config_names_are_not_fetched(key: str, base: Path) -> None:
     """transformers obeys the config even where it is told another kernel; without `kernels` it says so and ends."""
     from soaptune.runtime.engines.loading import load_model
     from soaptune.runtime.engines.pretrained import text_pipeline
 
-    change(base / "config.json", attn_implementation="somebody/kernels")
+    change(base / "config.json", **{key: "somebody/kernels"})
     for use in (load_model, text_pipeline):
         with pytest.raises(SoaptuneError, match="names kernels of the hub"):
             use(str(base))

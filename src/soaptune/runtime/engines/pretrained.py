@@ -1,6 +1,6 @@
 """The one place that has a library read a model's folder: safetensors alone, and never code that lies beside them.
 
-A folder can ask for code of its own (``auto_map``), for kernels of the hub (``attn_implementation``), or for a module
+A folder can ask for code of its own (``auto_map``), for kernels of the hub (``_attn_implementation``), or for a module
 to import (PEFT's ``megatron_core``). None of that is answered, and nobody is asked.
 """
 
@@ -144,7 +144,7 @@ def _refuse_kernels(config: Any, source: str) -> None:
     """Refuses a config that names code of the hub as its attention: transformers obeys it, whatever it is told."""
     parts: list[Any] = [config, *cast("dict[str, Any]", vars(config)).values()]
     if any("/" in str(getattr(part, "_attn_implementation", "")) for part in parts):
-        raise EngineError(f"{source} names kernels of the hub in its config (attn_implementation); {_NO_CODE}")
+        raise EngineError(f"{source} names kernels of the hub in its config (_attn_implementation); {_NO_CODE}")
 
 
 def _refuse_folder(source: str) -> None:
