@@ -15,6 +15,7 @@ ALLOWED = {
     "tasks/task.py": "a copy of a schema that this process has written",
     "tasks/validation.py": "the key of a cache, which this process has written",
     "soap/vocabulary.py": "data of the package itself",
+    "local/supervisor.py": "the supervisor loads the standard library alone",
     "local/states.py": "the supervisor loads the standard library alone",
     "local/job.py": "the lines of a growing record, of which a damaged one is passed over",
     "runtime/snowflake/start.py": "a job's start loads the standard library alone, and reads its own submission",

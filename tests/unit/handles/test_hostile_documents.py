@@ -40,7 +40,8 @@ TEXTS = [
 
 MODEL = {
     "method": "lora", "base": {"name": "a/b", "revision": "x"}, "task": SPEC, "data_fingerprint": "sha256:0",
-    "synthetic": True, "spec": {"a": {"b": 1}}, "spec_fingerprint": "x", "yaml_fingerprint": "y", "fingerprint": "f",
+    "synthetic": True, "spec": {"a": {"b": 1}}, "spec_fingerprint": "x", "yaml_fingerprint": "y",
+    "fingerprint": "sha256:" + "0" * 64,
     "training": {"loss": 1.5}, "versions": {"a": "1"}, "kind": "model", "format_version": 1,
 }  # fmt: skip
 REPORT = {

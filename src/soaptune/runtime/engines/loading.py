@@ -11,7 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from soaptune import tiny
 from soaptune.common.files import read_object
-from soaptune.errors import EngineError
+from soaptune.errors import EngineError, SoaptuneError
 from soaptune.handles.model_ref import ModelRef
 from soaptune.runtime.engines.pretrained import read_adapter, read_model, read_tokenizer
 
@@ -71,9 +71,9 @@ def load_model(
         if adapter:
             tuned = read_adapter(model, adapter)
             model = tuned.merge_and_unload() if merge else tuned
-    except EngineError:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except SoaptuneError as error:
+        raise error if isinstance(error, EngineError) else EngineError(str(error)) from error
+    except Exception as error:  # in damaged files the libraries stumble over whatever they find, each in its way
         raise EngineError(
             f"the model {source!r}" + (f" with the adapter {str(adapter)!r}" if adapter else "") + " could not be "
             f"loaded: {error}"
@@ -92,7 +92,7 @@ def load_tokenizer(folder: str | Path) -> Any:
     _quiet()
     try:
         return read_tokenizer(tiny.resolve(str(folder)))
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # see `load_model`
         raise EngineError(f"the tokenizer of {str(folder)!r} could not be loaded: {error}") from error
 
 
