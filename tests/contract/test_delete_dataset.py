@@ -160,7 +160,7 @@ def test_a_dataset_that_a_job_made_is_deleted_and_its_job_stays(backend: LocalBa
 def test_a_split_s_name_leads_to_no_other_folder(backend: LocalBackend, tmp_path: Path) -> None:
     data = rows("mine")
     (tmp_path / "precious.parquet").write_text("mine")
-    data._manifest = data.manifest.replace(counts={"../precious": 1, "train": 1})
+    data._manifest = data.manifest.model_copy(update={"counts": {"../precious": 1, "train": 1}})
     data.delete(on=backend)
     assert (tmp_path / "precious.parquet").is_file()
 

@@ -207,7 +207,7 @@ def test_a_merged_adapter_answers_as_the_adapter_does(model, tokenizer, tmp_path
 def test_weights_that_are_not_there_are_an_error_for_people(tmp_path, files):
     for name in files:
         (tmp_path / name).write_text('{"model_type": "qwen3"}')
-    with pytest.raises(EngineError, match="could not be loaded"):
+    with pytest.raises(EngineError, match="is not a whole model"):
         load_model(tmp_path)
 
 
