@@ -123,10 +123,11 @@ def expect_the_end(
     while (seen := nursery.look(root, key))["status"] in ("pending", "running"):
         assert time.monotonic() - begun < within, f"{seen} after {within} s"
         time.sleep(0.02)
-    took = time.monotonic() - begun
-    left = processes_of(stage)
-    print(f"{seen['status']} after {took:.2f} s: {seen['reason']}")
-    assert left == [], "nothing of the job goes on"
+    print(f"{seen['status']} after {time.monotonic() - begun:.2f} s: {seen['reason']}")
+    # The end is seen as soon as nobody looks after the job; what is left of it may be ending at that moment.
+    while left := processes_of(stage):
+        assert time.monotonic() - begun < within, f"of the job there goes on after {within} s: {left}"
+        time.sleep(0.02)
     assert not seen["opened"], "nothing half-written opens"
     assert seen["status"] == ("cancelled" if victims == ("submitter",) else seen["status"])
     assert seen["status"] == ("failed" if "submitter" not in victims else seen["status"])

@@ -297,8 +297,12 @@ def test_neither_passwords_nor_tokens_are_in_statements_texts_or_errors(account:
     assert not [one for one in account.statements if "wr0ng-pa55word" in one.sql]
 
 
-def test_copies_and_pickles_connect_by_themselves(backend: SnowflakeBackend) -> None:
+def test_copies_and_pickles_connect_by_themselves(
+    backend: SnowflakeBackend, account: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = backend.submit(_spec())
+    # A pickle holds no password: who opens it has it from the environment.
+    monkeypatch.setenv("SNOWFLAKE_PASSWORD", account.connection_parameters["password"])
 
     for twin in (copy.deepcopy(backend), pickle.loads(pickle.dumps(backend))):
         assert twin.job(job.id).spec == job.spec
