@@ -11,7 +11,7 @@ from soaptune.jobs.needs import CortexNeed, Needs, Program
 
 __all__ = ["VLLM", "WITHOUT_CODE", "Cortex", "EngineSpec", "Transformers"]
 
-WITHOUT_CODE = ("--no-trust-remote-code", "--load-format", "safetensors")
+WITHOUT_CODE = ("--no-trust-remote-code", "--load-format=safetensors")
 """Options of every vLLM server: no code out of a model's folder is run, and no pickle is read."""
 
 _FIXED = ("trust-remote-code", "load-format")
