@@ -40,7 +40,8 @@ from soaptune.common.files import write_json
 from soaptune.deploy import Deployer, ServerOptions
 from soaptune.handles.endpoint import Endpoint
 from soaptune.handles.model import Model
-from soaptune.handles.model_manifest import ModelManifest, fingerprint_folder
+from soaptune.handles.model_manifest import ModelManifest
+from soaptune.handles.weights import fingerprint_folder
 from soaptune.local.backend import LocalBackend
 from soaptune.tasks import SOAP
 

@@ -146,6 +146,7 @@ def test_every_public_method_quotes_names_binds_values_and_keeps_secrets(
     with pytest.raises(SoaptuneError) as caught:
         backend.job(NASTY)
     said += [str(caught.value), repr(job), repr(saved), repr(there)]
+    said += [str(copy) for copy in backend.copies_of(saved)]
     assert backend.cleanup()
     backend.close()
 
