@@ -25,9 +25,10 @@ from soaptune.jobs.estimate import Estimate
 from soaptune.jobs.job import Job
 from soaptune.jobs.lower import lowered
 from soaptune.jobs.plan import Plan
-from soaptune.jobs.spec import STORED, JobSpec
+from soaptune.jobs.spec import JobSpec
 from soaptune.local.environment import command_line, environment
 from soaptune.local.findings import findings
+from soaptune.local.folders import SPEC_FILE, job_folders, read_spec
 from soaptune.local.job import LocalJob
 from soaptune.local.keys import Keys, is_job_id
 from soaptune.local.machine import detect
@@ -37,8 +38,6 @@ from soaptune.local.supervisor import ALREADY_SUPERVISED
 from soaptune.local.supervisor import command as supervisor_command
 
 __all__ = ["LocalBackend"]
-
-_SPEC_FILE = "job.json"
 
 
 class LocalBackend:
@@ -138,12 +137,8 @@ class LocalBackend:
                 if (job := self._existing(job_id)) is not None:
                     job.cancel()
                 raise
-        from filelock import FileLock
-
-        record = self._keys.file(key)
-        files.private_folder(record.parent)
         # Held until the supervisor is there: another process with the same key waits, and then finds the job.
-        with FileLock(str(record) + ".lock", mode=0o600):
+        with self._keys.lock(self._keys.file(key)):
             tries = self._keys.tries(key)
             if not tries:
                 # Before anything starts: who submits again after a crash in between finds this id and goes on with it.
@@ -247,11 +242,10 @@ class LocalBackend:
 
     def _stages(self) -> list[Path]:
         found: list[tuple[int, Path]] = []
-        for file in (self._root / "jobs").glob(f"*/{_SPEC_FILE}"):
-            stage = file.parent
+        for stage in job_folders(self._root):
+            file = stage / SPEC_FILE
             with contextlib.suppress(OSError):  # removed in between
-                plain = file.is_file() and not stage.is_symlink() and not file.is_symlink()
-                if plain and is_job_id(stage.name):
+                if file.is_file() and not file.is_symlink():
                     found.append((file.stat().st_mtime_ns, stage))
         return [stage for _, stage in sorted(found, reverse=True)]
 
@@ -272,14 +266,14 @@ class LocalBackend:
         stage = self._stage(job_id)
         if stage.is_symlink():  # it leads out of this root, where nothing is ours
             raise BackendError(f"{stage} is a link: a job's folder must lie in {self._root} itself")
-        return self._find(job_id) if (stage / _SPEC_FILE).is_file() else None
+        return self._find(job_id) if (stage / SPEC_FILE).is_file() else None
 
     def _find(self, job_id: str) -> LocalJob:
         stage = self._stage(job_id)
         try:
-            spec = JobSpec.model_validate(files.read_json(stage / _SPEC_FILE), context=STORED)
+            spec = read_spec(stage)
         except ConfigError as error:
-            message = f"{stage / _SPEC_FILE} was not written by this version of soaptune: {error}"
+            message = f"{stage / SPEC_FILE} was not written by this version of soaptune: {error}"
             raise BackendError(message) from error
         except (DataError, OSError, ValueError, TypeError, RecursionError) as error:
             raise BackendError(f"the record of the job {job_id} cannot be read: {error}") from error
@@ -329,7 +323,7 @@ class LocalBackend:
         reserve_space(stage)
         write_state(stage, "pending", machine=machine())
         # The last of all: a folder without it is not a job yet.
-        files.write_json(stage / _SPEC_FILE, spec.model_dump(mode="json"))
+        files.write_json(stage / SPEC_FILE, spec.model_dump(mode="json"))
 
     def _launch(self, spec: JobSpec, job_id: str) -> LocalJob:
         stage = self._stage(job_id)

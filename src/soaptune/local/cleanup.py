@@ -15,21 +15,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from soaptune.common import files
 from soaptune.errors import BackendError, ConfigError, DataError, JobNotFound
 from soaptune.handles.location import Folder
 from soaptune.jobs.cleanup import age_of
 from soaptune.jobs.job import ENDED
-from soaptune.jobs.spec import STORED, JobSpec
+from soaptune.jobs.spec import JobSpec
 from soaptune.local.environment import left_folders
+from soaptune.local.folders import SPEC_FILE, job_folders, read_spec
 from soaptune.local.job import LocalJob
+from soaptune.local.keys import Keys
 
 __all__ = ["Stage", "cleanup", "manifest_in", "read_unchecked", "stages"]
-
-SPEC_FILE = "job.json"
-"""The spec of a job in its folder; written last of all, so that a folder without it is no job yet."""
 
 _REMOVED = ".removed"
 _UNFINISHED = 3_600.0
@@ -175,7 +174,7 @@ class _Removing:
     def job(self, stage: Stage) -> list[str]:
         if not self._dry_run:
             self._bury(stage.path)
-            _forget(self._root, stage.path.name)
+            Keys(self._root / "keys").forget(stage.path.name, folder=stage.path)
         return [f"files {stage.path}/"]
 
     def leftovers(self, before: float | None) -> list[str]:
@@ -185,7 +184,7 @@ class _Removing:
             self._remove(folder)
             removed.append(f"files {folder}/")
         latest = min(time.time() - _UNFINISHED, before or time.time())
-        for folder in [*_folders(self._root), *_unfinished(self._root)]:
+        for folder in [*job_folders(self._root), *_unfinished(self._root)]:
             with contextlib.suppress(FileNotFoundError):
                 if (folder.name[0] == "." or not (folder / SPEC_FILE).exists()) and folder.stat().st_mtime < latest:
                     removed.append(f"files {folder}/")
@@ -225,13 +224,6 @@ class _Removing:
             self._failed.append(f"{folder}: {error.strerror}")
 
 
-def _folders(root: Path) -> Iterator[Path]:
-    """The folders that may be those of jobs: with names of ours, and no links."""
-    for folder in sorted((root / "jobs").glob("*")):
-        if re.fullmatch(r"[A-Za-z0-9_-]+", folder.name) and folder.is_dir() and not folder.is_symlink():
-            yield folder
-
-
 def _unfinished(root: Path) -> Iterator[Path]:
     """The folders of jobs that a submission was making when it was interrupted: ``.<id>.<hex>``."""
     for folder in sorted((root / "jobs").glob(".*")):
@@ -240,12 +232,12 @@ def _unfinished(root: Path) -> Iterator[Path]:
 
 
 def _stages(root: Path) -> Iterator[Stage]:
-    for folder in _folders(root):
+    for folder in job_folders(root):
         with contextlib.suppress(FileNotFoundError, JobNotFound):  # removed in between
             submitted = (folder / SPEC_FILE).stat().st_mtime
             spec = None
             with contextlib.suppress(ConfigError, DataError):  # another version's, or damaged
-                spec = JobSpec.model_validate(files.read_json(folder / SPEC_FILE), context=STORED)
+                spec = read_spec(folder)
             ended = LocalJob(folder.name, spec or _UNKNOWN, folder).status in ENDED
             yield Stage(folder, spec, submitted, ended)
 
@@ -273,26 +265,3 @@ def _refuse_links(root: Path) -> None:
     for folder in (root / "jobs", root / "jobs" / _REMOVED, root / "keys"):
         if folder.is_symlink():
             raise BackendError(f"{folder} is a symbolic link, and nothing outside {root} is removed")
-
-
-def _forget(root: Path, job_id: str) -> None:
-    """Takes a job out of the records of keys; a key without a job can be used again."""
-    from filelock import FileLock
-
-    for record in (root / "keys").glob("*.json"):
-        if job_id in _tries(record):
-            with FileLock(f"{record}.lock", mode=0o600):
-                # It may have been submitted again in between.
-                if (root / "jobs" / job_id / SPEC_FILE).exists():
-                    continue
-                if left := [one for one in _tries(record) if one != job_id]:
-                    files.write_json(record, {**read_unchecked(record), "id": left[-1], "earlier": left[:-1]})
-                else:
-                    record.unlink(missing_ok=True)
-
-
-def _tries(record: Path) -> list[Any]:
-    """The jobs that a key's record names, the first one first; see `soaptune.local.keys`."""
-    found = read_unchecked(record)
-    earlier: Any = found.get("earlier", [])
-    return [*(cast("list[Any]", earlier) if isinstance(earlier, list) else []), found.get("id")]
