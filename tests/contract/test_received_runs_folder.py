@@ -185,6 +185,18 @@ def test_a_process_that_a_state_names_is_not_ended(root):
         innocent.wait()
 
 
+def test_a_supervisor_of_a_job_with_a_longer_id_is_that_of_another_job(tmp_path, root):
+    other = LocalBackend(tmp_path / "other", grace=0.2).submit(
+        JobSpec(name="job", entrypoint=("python", "-c", "import time; time.sleep(300)"))
+    )
+    try:
+        begins_like_it = other.id[:-2]
+        received(root, begins_like_it, {"state": "pending", "machine": machine(), "history": []})
+        assert LocalBackend(root).job(begins_like_it).status == "failed"
+    finally:
+        other.cancel()
+
+
 def test_a_copy_of_a_running_job_does_not_end_it(tmp_path, root):
     backend = LocalBackend(root, grace=0.2)
     job = backend.submit(JobSpec(name="job", entrypoint=("python", "-c", "import time; time.sleep(300)")))

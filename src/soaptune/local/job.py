@@ -21,7 +21,7 @@ from soaptune.handles.storage import FolderFiles
 from soaptune.jobs.job import ENDED, Event, Job, JobStatus
 from soaptune.jobs.spec import JobSpec
 from soaptune.local.guard import LOST, lost_end
-from soaptune.local.processes import any_with_arguments, end_job, is_alive, machine, with_arguments
+from soaptune.local.processes import end_job, is_alive, is_supervised, machine, supervises
 from soaptune.local.states import (
     STATE_FILE,
     ask_to_cancel,
@@ -39,9 +39,6 @@ __all__ = ["LocalJob"]
 
 _SOON = 2.0
 """Seconds for which a process that was just started may not be seen yet."""
-
-_SUPERVISOR = "soaptune.local.supervisor"
-"""Stands in the command line of every supervisor."""
 
 _WATCHERS = (("supervisor", "started"), ("guard", "guard_started"))
 """Who looks after a job, and since when, by their names in its state."""
@@ -218,7 +215,7 @@ class LocalJob(Job[Any]):
         except OSError as error:
             raise self._removed() from error
         if sys.platform == "linux" and not state.get("damaged") and state.get("machine") == machine():
-            return age < _SOON or any_with_arguments(_SUPERVISOR, self.id)
+            return age < _SOON or is_supervised(self.id)
         # Give a supervisor that another process has just started the time to write its state.
         return age < STARTUP
 
@@ -258,7 +255,7 @@ class LocalJob(Job[Any]):
     def _signal_supervisor(self, state: dict[str, Any], number: signal.Signals) -> bool:
         """Whether there is a supervisor to send a signal to; the state's word alone is not enough for that."""
         pid = state.get("supervisor", 0)
-        if not (is_alive(pid, state.get("started", "")) and with_arguments(pid, _SUPERVISOR, self.id)):
+        if not (is_alive(pid, state.get("started", "")) and supervises(pid, self.id)):
             return False
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)

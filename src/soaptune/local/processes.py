@@ -20,15 +20,15 @@ __all__ = [
     "FOLDER_VARIABLE",
     "JOB_VARIABLE",
     "adopt_orphans",
-    "any_with_arguments",
     "end_job",
     "host",
     "is_alive",
+    "is_supervised",
     "machine",
     "parent_death_signal",
     "reap",
     "start_time",
-    "with_arguments",
+    "supervises",
 ]
 
 JOB_VARIABLE = "SOAPTUNE_JOB"
@@ -39,6 +39,9 @@ FOLDER_VARIABLE = "SOAPTUNE_JOB_FOLDER"
 somebody else has given a job's id, is not taken for the job."""
 
 _LINUX = sys.platform == "linux"
+
+_SUPERVISOR = b"soaptune.local.supervisor"
+"""Stands in the command line of every supervisor."""
 
 
 def host() -> str:
@@ -91,25 +94,27 @@ def is_alive(pid: int, started: str) -> bool:
     return pid > 0 and started != "" and start_time(pid) == started
 
 
-def with_arguments(pid: int, *parts: str) -> bool:
-    """Whether a process was started with a command line that holds all of these texts (Linux; elsewhere True).
+def supervises(pid: int, job_id: str) -> bool:
+    """Whether a process was started as the supervisor of a job (Linux; elsewhere True).
 
     Args:
         pid: Its number.
-        *parts: The texts.
+        job_id: The job's id, which is the name of the folder that a supervisor is given.
     """
     if not _LINUX:
         return True
     try:
-        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return all(os.fsencode(part) in line for part in parts)
+    # The id of one job may begin like that of another.
+    named = os.fsencode(job_id) in map(os.path.basename, arguments)
+    return named and any(_SUPERVISOR in argument for argument in arguments)
 
 
-def any_with_arguments(*parts: str) -> bool:
-    """Whether there is a process as `with_arguments` describes it (Linux)."""
-    return any(with_arguments(int(entry.name), *parts) for entry in Path("/proc").glob("[0-9]*"))
+def is_supervised(job_id: str) -> bool:
+    """Whether there is a supervisor of a job on this machine (Linux)."""
+    return any(supervises(int(entry.name), job_id) for entry in Path("/proc").glob("[0-9]*"))
 
 
 def adopt_orphans() -> None:
